@@ -1,0 +1,1 @@
+"""Diagnostics of trained detectors, from scores, labels and overlaps alone."""

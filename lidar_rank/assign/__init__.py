@@ -1,0 +1,1 @@
+"""Anchors and objects in, labels and targets out."""

@@ -1,0 +1,1 @@
+"""KITTI files, calibration, preparation and simulation."""

@@ -1,0 +1,1 @@
+"""KITTI average precision: matching, decisions, precision and recall, AP."""

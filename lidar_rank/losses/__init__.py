@@ -1,0 +1,1 @@
+"""The loss core: ranking and balanced losses in plain torch."""

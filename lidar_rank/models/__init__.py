@@ -1,0 +1,1 @@
+"""Plain torch modules that the host lacks."""

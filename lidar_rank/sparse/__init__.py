@@ -1,0 +1,1 @@
+"""Sparse convolution: the one place that knows which backend runs where."""

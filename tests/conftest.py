@@ -1,0 +1,41 @@
+"""Fixtures that more than one folder of tests needs."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("LIDAR_RANK_SHARED", Path(__file__).parents[2] / "shared"))
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lidar_rank" / "tests"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what this machine cannot run, and say why."""
+    has_real = (SHARED / "kitti" / "unpack.sh").exists()
+    has_gpu = _cuda_is_available()
+    for item in items:
+        if "real" in item.keywords and not has_real:
+            item.add_marker(pytest.mark.skip(reason=f"no real frames at {SHARED}: set LIDAR_RANK_SHARED"))
+        if "gpu" in item.keywords and not has_gpu:
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+def _cuda_is_available() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real material; read only."""
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def kitti_root() -> Path:
+    """A KITTI root of 83 real frames, unpacked once; tests write elsewhere."""
+    root = CACHE / "kitti"
+    subprocess.run(["bash", str(SHARED / "kitti" / "unpack.sh"), str(root)], check=True)
+    return root
