@@ -1,0 +1,1 @@
+"""Commands: ``lidar-rank COMMAND --help`` teaches each."""
