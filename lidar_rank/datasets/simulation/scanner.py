@@ -1,0 +1,217 @@
+"""The Velodyne HDL-64E of KITTI's car: where its pulses go and what comes back.
+
+Beam angles, offsets and gains are figures fitted to real KITTI scans by ``tools/bench/fit_simulation.py``.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import open3d as o3d
+from jaxtyping import Float, Float32, Int
+
+from lidar_rank.datasets.calibration import Calibration
+from lidar_rank.datasets.simulation.materials import OPTICS, Material
+from lidar_rank.datasets.simulation.mesh import Mesh
+
+HEIGHT_M: Final = 1.73
+MAX_RANGE_M: Final = 80.0
+FIRINGS_PER_TURN: Final = 2155
+ENCODER_STEP_DEG: Final = 0.09
+IMAGE_SIZE: Final = (1242, 375)
+
+# The upper block of 32 lasers is 1/3 degree apart, the lower one 1/2 degree; a real unit deviates by some 0.1 degree.
+# fmt: off
+BEAM_ELEVATION_DEG: Final = np.array([
+    1.937, 1.574, 1.305, 0.872, 0.579, 0.181, -0.089, -0.452, -0.803, -1.201, -1.494, -1.833, -2.208, -2.547, -2.874,
+    -3.236, -3.539, -3.936, -4.216, -4.588, -4.914, -5.251, -5.611, -5.958, -6.329, -6.676, -6.999, -7.287, -7.679,
+    -8.058, -8.310, -8.711, -9.026, -9.574, -10.063, -10.471, -10.957, -11.599, -12.115, -12.562, -13.041, -13.485,
+    -14.048, -14.598, -15.189, -15.657, -16.177, -16.554, -17.187, -17.730, -18.323, -18.797, -19.320, -19.736,
+    -20.223, -20.788, -21.318, -21.936, -22.438, -22.857, -23.322, -23.971, -24.507, -24.999,
+])
+# Mean intensity of the road at 5 to 20 m less the mean over beams.
+BEAM_INTENSITY_OFFSET: Final = np.array([
+    0.04, 0.02, -0.01, -0.04, 0.0, -0.01, 0.04, 0.01, 0.04, -0.03, 0.0, 0.03, 0.04, 0.01, 0.0, -0.03, 0.0, 0.0, 0.02,
+    -0.02, 0.03, -0.09, 0.03, 0.06, 0.0, 0.01, 0.03, 0.03, 0.03, -0.07, 0.03, 0.04, -0.03, -0.04, -0.01, -0.12, -0.19,
+    -0.01, 0.07, 0.06, -0.05, 0.0, -0.16, 0.0, 0.0, 0.0, 0.01, -0.03, -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09,
+    0.0, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
+])
+# fmt: on
+BEAM_ORIGIN_M: Final = np.interp(BEAM_ELEVATION_DEG, [-25.0, -9.0, -8.9, 1.94], [0.116, 0.126, 0.198, 0.209])
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """A world ready for ray casting.
+
+    Attributes:
+        mesh: All triangles, LiDAR frame.
+        owner: Index of the labelled object a triangle belongs to, -1 for the rest, per triangle.
+        albedo: Intensity of the surface, per triangle.
+        caster: The same triangles in embree.
+    """
+
+    mesh: Mesh
+    owner: Int[np.ndarray, " triangle"]
+    albedo: Float32[np.ndarray, " triangle"]
+    caster: o3d.t.geometry.RaycastingScene
+
+
+def build_scene(mesh: Mesh, owner: Int[np.ndarray, " triangle"], albedo: Float32[np.ndarray, " triangle"]) -> Scene:
+    """Hand a mesh to embree, single-threaded: scans are spread over processes instead."""
+    caster = o3d.t.geometry.RaycastingScene(nthreads=1)
+    caster.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.triangles))
+    return Scene(mesh, owner, albedo, caster)
+
+
+@dataclass(frozen=True, eq=False)
+class Hits:
+    """First surfaces along rays.
+
+    Attributes:
+        range_m: Distance, infinite where nothing is hit.
+        triangle: Index of the triangle, -1 where nothing is hit.
+        cosine: Between the ray and the surface's normal, in [0, 1].
+    """
+
+    range_m: Float32[np.ndarray, " ray"]
+    triangle: Int[np.ndarray, " ray"]
+    cosine: Float32[np.ndarray, " ray"]
+
+
+def cast(scene: Scene, rays: Float32[np.ndarray, "ray 6"]) -> Hits:
+    """Find the first surface along each ray (origin, unit direction)."""
+    result = scene.caster.cast_rays(o3d.core.Tensor(rays), nthreads=1)
+    triangle = result["primitive_ids"].numpy().astype(np.int64)
+    triangle[triangle == o3d.t.geometry.RaycastingScene.INVALID_ID] = -1
+    normal = result["primitive_normals"].numpy()
+    cosine = np.abs(np.einsum("rk,rk->r", normal, rays[:, 3:]))
+    return Hits(result["t_hit"].numpy(), triangle, cosine)
+
+
+def firing_rays(
+    rng: np.random.Generator, window_deg: Float[np.ndarray, "beam 2"]
+) -> tuple[Float32[np.ndarray, "ray 6"], Int[np.ndarray, " ray"]]:
+    """Rays of one turn, beam by beam from the top, each from azimuth 0 counter-clockwise: the order of KITTI's files.
+
+    Args:
+        rng: Draws the angle at which the turn begins.
+        window_deg: Azimuths between which a beam is simulated, within [-180, 180]; empty where low >= high.
+
+    Returns:
+        Origins with unit directions, and the beam of each ray.
+    """
+    beams = len(window_deg)
+    phase = rng.random() + 0.618 * np.arange(beams)[:, None]
+    azimuth = (np.arange(FIRINGS_PER_TURN) + phase % 1) * (360.0 / FIRINGS_PER_TURN)
+    azimuth = np.round(azimuth / ENCODER_STEP_DEG) * ENCODER_STEP_DEG + 0.02 * phase % ENCODER_STEP_DEG
+    signed = (azimuth + 180) % 360 - 180
+    beam, column = np.nonzero((signed >= window_deg[:, :1]) & (signed < window_deg[:, 1:]))
+    azimuth_rad, elevation_rad = np.radians(azimuth[beam, column]), np.radians(BEAM_ELEVATION_DEG[beam])
+    flat = np.cos(elevation_rad)
+    zero = np.zeros(len(beam))
+    direction = [flat * np.cos(azimuth_rad), flat * np.sin(azimuth_rad), np.sin(elevation_rad)]
+    return np.stack([zero, zero, BEAM_ORIGIN_M[beam], *direction], 1).astype(np.float32), beam
+
+
+FULL_TURN_DEG: Final = np.tile([-180.0, 180.0], (len(BEAM_ELEVATION_DEG), 1))
+
+
+def camera_window_deg(calibration: Calibration) -> Float[np.ndarray, "beam 2"]:
+    """Azimuths, per beam, that can put a point into the camera's image from 2 m to the scanner's maximum range."""
+    azimuth = np.arange(-60.0, 60.0, 0.25)
+    distance = np.array([2.0, 3.0, 5.0, 10.0, 30.0, MAX_RANGE_M])
+    elevation_rad = np.radians(BEAM_ELEVATION_DEG)[:, None, None]
+    azimuth_rad = np.radians(azimuth)[None, :, None]
+    points = np.stack(
+        np.broadcast_arrays(
+            distance * np.cos(elevation_rad) * np.cos(azimuth_rad),
+            distance * np.cos(elevation_rad) * np.sin(azimuth_rad),
+            distance * np.sin(elevation_rad) + BEAM_ORIGIN_M[:, None, None],
+        ),
+        -1,
+    )
+    inside = calibration.in_image(points.reshape(-1, 3), IMAGE_SIZE).reshape(points.shape[:3]).any(-1)
+    low = np.where(inside, azimuth - 0.5, np.inf).min(1)
+    high = np.where(inside, azimuth + 0.5, -np.inf).max(1)
+    return np.stack([low, high], 1)
+
+
+def scan(
+    scene: Scene, rng: np.random.Generator, window_deg: Float[np.ndarray, "beam 2"]
+) -> tuple[Float32[np.ndarray, "point 4"], Int[np.ndarray, " point"]]:
+    """Simulate one turn of the scanner at the origin of the LiDAR frame.
+
+    Args:
+        scene: What is around.
+        rng: Noise and drop-outs.
+        window_deg: See :func:`firing_rays`.
+
+    Returns:
+        Points (x, y, z in metres rounded to the millimetre, intensity in steps of 0.01) in the order of KITTI's files,
+        and the owner of the surface each one came from.
+    """
+    rays, beam = firing_rays(rng, window_deg)
+    hits = _through_porous(scene, rays, rng)
+    hit = np.flatnonzero((hits.triangle >= 0) & (hits.range_m < MAX_RANGE_M))
+    triangle, cosine = hits.triangle[hit], np.maximum(hits.cosine[hit], 0.02)
+    material = scene.mesh.material[triangle]
+    range_m = hits.range_m[hit]
+    noise_m = rng.normal(0, 0.008 + 0.0004 * range_m) + rng.normal(0, OPTICS["roughness_m"][material] / cosine)
+    depth_m = rng.exponential(1.0, len(hit)) * OPTICS["depth_m"][material]
+    measured_m = range_m + np.clip(noise_m, -0.5, 0.5) + depth_m
+    intensity = _intensity(scene.albedo[triangle], material, cosine, range_m, beam[hit], rng)
+    kept = rng.random(len(hit)) > _loss(scene.albedo[triangle], material, cosine, range_m)
+    kept &= measured_m > 0.9
+    ray = rays[hit[kept]]
+    points = np.empty((len(ray), 4), np.float32)
+    points[:, :3] = np.round(ray[:, :3] + measured_m[kept, None] * ray[:, 3:], 3)
+    points[:, 3] = intensity[kept]
+    return points, scene.owner[triangle[kept]]
+
+
+def _through_porous(scene: Scene, rays: Float32[np.ndarray, "ray 6"], rng: np.random.Generator) -> Hits:
+    """Cast rays; those that pass a window or leaves go on to what lies behind, through four surfaces at most."""
+    hits = cast(scene, rays)
+    going = np.arange(len(rays))
+    for _ in range(4):
+        material = scene.mesh.material[hits.triangle[going]]
+        passes = (hits.triangle[going] >= 0) & (rng.random(len(going)) < OPTICS["passing"][material])
+        going = going[passes]
+        if not len(going):
+            break
+        step = hits.range_m[going] + 0.01
+        onward = rays[going].copy()
+        onward[:, :3] += step[:, None] * onward[:, 3:]
+        further = cast(scene, onward)
+        hits.range_m[going] = step + further.range_m
+        hits.triangle[going], hits.cosine[going] = further.triangle, further.cosine
+    return hits
+
+
+def _intensity(
+    albedo: Float32[np.ndarray, " hit"],
+    material: Int[np.ndarray, " hit"],
+    cosine: Float32[np.ndarray, " hit"],
+    range_m: Float32[np.ndarray, " hit"],
+    beam: Int[np.ndarray, " hit"],
+    rng: np.random.Generator,
+) -> Float[np.ndarray, " hit"]:
+    """Intensity as KITTI stores it: falls off beyond 18 m, differs between beams, in steps of 0.01 within [0, 0.99]."""
+    shiny = np.isin(material, [Material.PAINT, Material.GLASS])
+    facing = np.where(shiny, 2.2 * cosine**4, 1.0 - 0.25 * (1 - cosine) ** 2)
+    fall = np.interp(range_m, [0, 4, 8, 20, 35, 55, 80], [0.12, 0.03, 0.0, 0.02, 0.14, 0.31, 0.38])
+    mean = albedo * facing - fall + BEAM_INTENSITY_OFFSET[beam]
+    speckled = mean + rng.normal(0, 1, len(mean)) * OPTICS["speckle"][material]
+    return np.clip(np.round(speckled, 2), 0, 0.99)
+
+
+def _loss(
+    albedo: Float32[np.ndarray, " hit"],
+    material: Int[np.ndarray, " hit"],
+    cosine: Float32[np.ndarray, " hit"],
+    range_m: Float32[np.ndarray, " hit"],
+) -> Float[np.ndarray, " hit"]:
+    """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
+    light = (albedo + 0.08) * cosine**0.5 / (range_m / 40.0) ** 2
+    return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 2))
