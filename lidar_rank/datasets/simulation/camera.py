@@ -6,6 +6,7 @@ import numpy as np
 
 from lidar_rank.datasets.calibration import Calibration
 
+IMAGE_SIZE: Final = (1242, 375)
 # The calibration that 6,057 of the 7,481 training frames share (recordings of 2011-09-26).
 # fmt: off
 _FOCAL_PX, _CENTRE_U_PX, _CENTRE_V_PX = 721.5377, 609.5593, 172.854

@@ -8,16 +8,17 @@ import open3d as o3d
 from jaxtyping import Float, Float32, Int
 
 from lidar_rank.datasets.calibration import Calibration, wrap_angle
-from lidar_rank.datasets.simulation.scanner import IMAGE_SIZE, Scene
-from lidar_rank.datasets.simulation.world import World, WorldObject
+from lidar_rank.datasets.simulation.builder import World, WorldObject
+from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
+from lidar_rank.datasets.simulation.scanner import Scene
 
 NEAR_PLANE_M: Final = 0.3
 # Annotators label what they can tell apart in the image; what is smaller or further becomes a DontCare area.
 MIN_HEIGHT_PX: Final = 15.0
 MAX_DEPTH_M: Final = 78.0
 # Least visible share of an object for the occlusion levels 0, 1 and 2; with less, level 3 (unknown) down to the last.
-VISIBLE_SHARES: Final = (0.80, 0.40, 0.10)
-LEAST_VISIBLE_SHARE: Final = 0.02
+VISIBLE_SHARES: Final = (0.80, 0.40, 0.12)
+LEAST_VISIBLE_SHARE: Final = 0.06
 RAYS_PER_SIDE: Final = 11
 
 

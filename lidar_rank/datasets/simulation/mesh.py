@@ -35,14 +35,6 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
-def placed(mesh: Mesh, *, scale: ArrayLike = (1, 1, 1), yaw_rad: float = 0, at: ArrayLike = (0, 0, 0)) -> Mesh:
-    """The mesh scaled along its axes, turned about z, then moved."""
-    cos, sin = np.cos(yaw_rad), np.sin(yaw_rad)
-    turn = np.array([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]]) * np.asarray(scale, float)[:, None]
-    vertices = (mesh.vertices @ turn.astype(np.float32) + np.asarray(at, np.float32)).astype(np.float32)
-    return Mesh(vertices, mesh.triangles, mesh.material)
-
-
 def grid(points: Float[np.ndarray, "row column 3"], material: Material | Int[np.ndarray, "..."]) -> Mesh:
     """Two triangles for every cell of a grid of points.
 

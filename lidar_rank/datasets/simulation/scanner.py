@@ -11,6 +11,7 @@ import open3d as o3d
 from jaxtyping import Float, Float32, Int
 
 from lidar_rank.datasets.calibration import Calibration
+from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
 from lidar_rank.datasets.simulation.materials import OPTICS, Material
 from lidar_rank.datasets.simulation.mesh import Mesh
 
@@ -18,7 +19,6 @@ HEIGHT_M: Final = 1.73
 MAX_RANGE_M: Final = 80.0
 FIRINGS_PER_TURN: Final = 2155
 ENCODER_STEP_DEG: Final = 0.09
-IMAGE_SIZE: Final = (1242, 375)
 
 # The upper block of 32 lasers is 1/3 degree apart, the lower one 1/2 degree; a real unit deviates by some 0.1 degree.
 # fmt: off
@@ -37,6 +37,8 @@ BEAM_INTENSITY_OFFSET: Final = np.array([
     0.0, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
 ])
 # fmt: on
+# Loss of intensity with range: metres, and how much.
+_FALL: Final = ([0, 5, 9, 15, 22, 27, 35, 45, 55, 65, 80], [0.08, 0.03, 0, 0, 0.03, 0.06, 0.13, 0.21, 0.28, 0.32, 0.36])
 BEAM_ORIGIN_M: Final = np.interp(BEAM_ELEVATION_DEG, [-25.0, -9.0, -8.9, 1.94], [0.116, 0.126, 0.198, 0.209])
 
 
@@ -101,9 +103,13 @@ def firing_rays(
     Returns:
         Origins with unit directions, and the beam of each ray.
     """
-    beams = len(window_deg)
-    phase = rng.random() + 0.618 * np.arange(beams)[:, None]
-    azimuth = (np.arange(FIRINGS_PER_TURN) + phase % 1) * (360.0 / FIRINGS_PER_TURN)
+    phase = rng.random() + 0.618 * np.arange(len(window_deg))[:, None]
+    step_deg = 360.0 / FIRINGS_PER_TURN
+    column = np.arange(FIRINGS_PER_TURN)
+    signed = (column * step_deg + 180) % 360 - 180
+    finite = window_deg[window_deg[:, 0] < window_deg[:, 1]]
+    column = column[(signed >= finite[:, 0].min() - 1) & (signed <= finite[:, 1].max() + 1)]
+    azimuth = (column + phase % 1) * step_deg
     azimuth = np.round(azimuth / ENCODER_STEP_DEG) * ENCODER_STEP_DEG + 0.02 * phase % ENCODER_STEP_DEG
     signed = (azimuth + 180) % 360 - 180
     beam, column = np.nonzero((signed >= window_deg[:, :1]) & (signed < window_deg[:, 1:]))
@@ -199,11 +205,13 @@ def _intensity(
 ) -> Float[np.ndarray, " hit"]:
     """Intensity as KITTI stores it: falls off beyond 18 m, differs between beams, in steps of 0.01 within [0, 0.99]."""
     shiny = np.isin(material, [Material.PAINT, Material.GLASS])
-    facing = np.where(shiny, 2.2 * cosine**4, 1.0 - 0.25 * (1 - cosine) ** 2)
-    fall = np.interp(range_m, [0, 4, 8, 20, 35, 55, 80], [0.12, 0.03, 0.0, 0.02, 0.14, 0.31, 0.38])
+    facing = np.where(shiny, 2.0 * cosine**3, 1.0 - 0.6 * np.exp(-cosine / 0.06))
+    fall = np.interp(range_m, *_FALL)
     mean = albedo * facing - fall + BEAM_INTENSITY_OFFSET[beam]
     speckled = mean + rng.normal(0, 1, len(mean)) * OPTICS["speckle"][material]
-    return np.clip(np.round(speckled, 2), 0, 0.99)
+    # Weak returns mostly read 0: real scans hardly know intensities between 0.01 and 0.1.
+    read = rng.random(len(mean)) < (speckled - 0.05) / 0.08
+    return np.where(read, np.clip(np.round(speckled, 2), 0, 0.99), 0.0)
 
 
 def _loss(
@@ -213,5 +221,7 @@ def _loss(
     range_m: Float32[np.ndarray, " hit"],
 ) -> Float[np.ndarray, " hit"]:
     """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
-    light = (albedo + 0.08) * cosine**0.5 / (range_m / 40.0) ** 2
+    shiny = np.isin(material, [Material.PAINT, Material.TRIM, Material.RUBBER])
+    returned = np.where(shiny, 0.35 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.08) * cosine**0.5)
+    light = returned / (range_m / 40.0) ** 2
     return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 2))

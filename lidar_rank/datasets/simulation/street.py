@@ -4,6 +4,7 @@ Street frame: ``s`` metres along the centre line from the sensor, ``d`` metres t
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Float
@@ -73,9 +74,10 @@ class Street:
     crossings: tuple[tuple[float, float], ...]
     waves: Float[np.ndarray, "wave 4"]
 
-    def in_crossing(self, s: Float[np.ndarray, "..."], margin: float = 0.0) -> Float[np.ndarray, "..."]:
+    def in_crossing(self, s: ArrayLike, margin: float = 0.0) -> Float[np.ndarray, "..."]:
         """1 inside a crossing, 0 outside, a ramp of 2 m between."""
-        inside = np.zeros(np.shape(s))
+        s = np.asarray(s)
+        inside = np.zeros(s.shape)
         for start, end in self.crossings:
             inside = np.maximum(inside, np.clip(np.minimum(s - start + margin, end + margin - s) / 2 + 0.5, 0, 1))
         return inside
@@ -93,17 +95,25 @@ class Street:
             height = height + amplitude * np.sin(along * s + across * d + phase)
         return height
 
-    def to_lidar(self, s: ArrayLike, d: ArrayLike) -> Float[np.ndarray, "... 3"]:
-        """Points on the ground in the LiDAR frame."""
-        s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
-        turn = self.curvature_per_m * s
+    @cached_property
+    def _ego_height(self) -> float:
+        return float(self.height(0.0, self.ego_d))
+
+    def plan(self, s: ArrayLike, d: ArrayLike) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+        """Coordinates x and y of points of the street in the LiDAR frame."""
+        turn = self.curvature_per_m * np.asarray(s)
         # The chord of an arc of length s has length s sinc(turn / 2) and lies at half the turn.
-        chord = s * np.sinc(turn / 2 / np.pi)
+        chord = s * np.sinc(turn / (2 * np.pi))
         x = chord * np.cos(turn / 2) - d * np.sin(turn)
         y = chord * np.sin(turn / 2) + d * np.cos(turn) - self.ego_d
         cos, sin = np.cos(self.ego_yaw_rad), np.sin(self.ego_yaw_rad)
-        x, y = cos * x + sin * y, cos * y - sin * x
-        z = self.height(s, d) - self.height(0.0, self.ego_d) - HEIGHT_M + self.pitch * x + self.roll * y
+        return cos * x + sin * y, cos * y - sin * x
+
+    def to_lidar(self, s: ArrayLike, d: ArrayLike) -> Float[np.ndarray, "... 3"]:
+        """Points on the ground in the LiDAR frame."""
+        s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
+        x, y = self.plan(s, d)
+        z = self.height(s, d) - self._ego_height - HEIGHT_M + self.pitch * x + self.roll * y
         return np.stack([x, y, z], -1)
 
     def yaw(self, s: float) -> float:

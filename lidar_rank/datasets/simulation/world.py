@@ -1,176 +1,257 @@
-"""Random street scenes: what stands and drives where, and its mesh."""
+"""Random street scenes: what stands, drives and walks where."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float
 
 from lidar_rank.datasets.simulation import people, scenery, vehicles
-from lidar_rank.datasets.simulation.materials import OPTICS, Material
-from lidar_rank.datasets.simulation.mesh import Mesh, join, placed
-from lidar_rank.datasets.simulation.scanner import Scene, build_scene
+from lidar_rank.datasets.simulation.builder import VIEW_M, Paint, SceneBuilder, World
+from lidar_rank.datasets.simulation.materials import Material
+from lidar_rank.datasets.simulation.mesh import Mesh
 from lidar_rank.datasets.simulation.sizes import CLASSES, draw_size
-from lidar_rank.datasets.simulation.street import Side, Street
+from lidar_rank.datasets.simulation.street import Side
+from lidar_rank.datasets.simulation.styles import STYLES, Style, draw_street, pick
 
-NEAR_M = 85.0
-# Annotators draw boxes a little around the points they see.
-BOX_MARGIN_M = 0.03
-# Colour, intensity and share of the paints on German roads around 2011.
-_PAINTS = (
-    ((0.06, 0.06, 0.07), 0.02, 0.28),
-    ((0.30, 0.31, 0.33), 0.08, 0.20),
-    ((0.66, 0.67, 0.69), 0.20, 0.22),
-    ((0.90, 0.90, 0.89), 0.30, 0.10),
-    ((0.08, 0.14, 0.36), 0.05, 0.10),
-    ((0.55, 0.06, 0.07), 0.25, 0.07),
-    ((0.10, 0.28, 0.18), 0.08, 0.03),
+# Annotators draw boxes a little around what they see.
+BOX_MARGIN_M: Final = 0.03
+VARIANTS: Final = 16
+# Colour, intensity and share of the paints of cars.
+PAINTS: Final = (
+    (Paint((0.06, 0.06, 0.07), 0.02), 0.28),
+    (Paint((0.30, 0.31, 0.33), 0.06), 0.20),
+    (Paint((0.66, 0.67, 0.69), 0.16), 0.22),
+    (Paint((0.90, 0.90, 0.89), 0.28), 0.10),
+    (Paint((0.08, 0.14, 0.36), 0.05), 0.10),
+    (Paint((0.55, 0.06, 0.07), 0.20), 0.07),
+    (Paint((0.10, 0.28, 0.18), 0.06), 0.03),
 )
+SLOT_M: Final = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}
+PARKED: Final = (("Car", 0.88), ("Van", 0.09), ("Misc", 0.02), ("Truck", 0.01))
+DRIVING: Final = (("Car", 0.83), ("Van", 0.08), ("Truck", 0.05), ("Cyclist", 0.02), ("Tram", 0.01), ("Misc", 0.01))
+CROSSING: Final = (("Car", 0.92), ("Van", 0.08))
 
 
-@dataclass(frozen=True, eq=False)
-class WorldObject:
-    """One labelled object.
+def make_world(rng: np.random.Generator, *, half_angle_rad: float = np.pi, classes: Sequence[str] = CLASSES) -> World:
+    """Draw a street scene around a sensor at the origin of the LiDAR frame.
 
-    Attributes:
-        name: KITTI class.
-        box: (x, y, z_bottom, length, width, height, yaw), LiDAR frame.
-        vertices: Corners of its mesh, LiDAR frame.
-    """
-
-    name: str
-    box: Float[np.ndarray, " 7"]
-    vertices: Float32[np.ndarray, "vertex 3"]
-
-
-@dataclass(frozen=True, eq=False)
-class World:
-    """A street scene around the sensor.
-
-    Attributes:
-        scene: Its triangles.
-        colour: RGB per triangle, in [0, 1].
-        objects: Everything that may get a label; ``scene.owner`` counts in this order.
-    """
-
-    scene: Scene
-    colour: Float32[np.ndarray, "triangle 3"]
-    objects: tuple[WorldObject, ...]
-
-
-def rectangles_overlap(one: Float[np.ndarray, " 5"], others: Float[np.ndarray, "other 5"]) -> np.ndarray:
-    """Whether a rectangle (x, y, length, width, yaw) shares area with each of the others: separating axes.
+    Args:
+        rng: The only source of chance.
+        half_angle_rad: Things further off the sensor's forward axis than this are left out.
+        classes: Classes of labelled objects that may appear.
 
     Returns:
-        Booleans of shape (other,).
+        The scene; the footprints of no two things overlap.
+
+    Raises:
+        ValueError: a class is unknown.
     """
-    everyone = np.concatenate([one[None], others])
-    cos, sin = np.cos(everyone[:, 4]), np.sin(everyone[:, 4])
-    axes = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1)
-    half = everyone[:, 2:4] / 2
-    gap = others[:, :2] - one[:2]
+    check_classes(classes)
+    style = list(STYLES.values())[rng.choice(len(STYLES), p=[s.share for s in STYLES.values()])]
+    street, parking = draw_street(style, rng)
+    start = -VIEW_M if half_angle_rad > np.pi / 2 else -4.0
+    builder = SceneBuilder(street, half_angle_rad=half_angle_rad)
+    builder.add_fixed(street.ground(start - 6.0, VIEW_M))
+    builder.add_fixed(vehicles.ego_body())
+    scene = _Populating(builder, style, rng, frozenset(classes), start)
+    scene.drive()
+    for side, kind in zip((1, -1), parking, strict=True):
+        if kind != "none":
+            scene.park(side, kind)
+    scene.walk()
+    for side in (1, -1):
+        scene.line_kerb(side)
+        scene.line_boundary(side)
+        scene.close_view(side)
+    return builder.finish(rng)
 
-    def reach(axis: np.ndarray, i: np.ndarray | slice) -> np.ndarray:
-        return (np.abs(np.einsum("ok,oak->oa", axis, axes[i])) * half[i]).sum(-1)
 
-    apart = np.zeros(len(others), bool)
-    first, rest = np.zeros(len(others), int), slice(1, None)
-    for k in (0, 1):
-        for axis in (np.broadcast_to(axes[0, k], (len(others), 2)), axes[1:, k]):
-            apart |= np.abs((axis * gap).sum(-1)) > reach(axis, first) + reach(axis, rest)
-    return ~apart
+def check_classes(classes: Sequence[str]) -> None:
+    """Raise ValueError if a class is not one of :data:`CLASSES`."""
+    unknown = sorted(set(classes) - set(CLASSES))
+    if unknown:
+        raise ValueError(f"unknown classes {', '.join(unknown)}: choose from {', '.join(CLASSES)}")
 
 
-@dataclass
-class _Builder:
-    """A scene in the making."""
+class _Populating:
+    """The steps that fill a street; each only adds what there is room for."""
 
-    street: Street
-    rng: np.random.Generator
-    classes: frozenset[str]
-    half_angle_rad: float
-    meshes: list[Mesh] = field(default_factory=list)
-    owners: list[Int[np.ndarray, " triangle"]] = field(default_factory=list)
-    albedos: list[Float32[np.ndarray, " triangle"]] = field(default_factory=list)
-    colours: list[Float32[np.ndarray, "triangle 3"]] = field(default_factory=list)
-    objects: list[WorldObject] = field(default_factory=list)
-    taken: list[Float[np.ndarray, " 5"]] = field(default_factory=list)
-
-    def pose(self, s: float, d: float, heading: float) -> tuple[Float[np.ndarray, " 3"], float]:
-        return self.street.to_lidar(s, d), self.street.yaw(s) + heading
-
-    def in_view(self, at: Float[np.ndarray, " 3"], radius: float) -> bool:
-        distance = float(np.hypot(at[0], at[1]))
-        if distance - radius > NEAR_M:
-            return False
-        slack = np.arcsin(min(1.0, radius / max(distance, 1e-6)))
-        return abs(np.arctan2(at[1], at[0])) - slack < self.half_angle_rad
-
-    def claim(self, rectangle: Float[np.ndarray, " 5"], margin: float) -> bool:
-        """Reserve ground for something, unless it is taken."""
-        wider = rectangle + np.array([0, 0, 2 * margin, 2 * margin, 0])
-        if self.taken and rectangles_overlap(wider, np.stack(self.taken)).any():
-            return False
-        self.taken.append(rectangle)
-        return True
-
-    def append(
-        self, mesh: Mesh, paint: tuple[tuple[float, float, float], float] | None = None, owner: int = -1
+    def __init__(
+        self, builder: SceneBuilder, style: Style, rng: np.random.Generator, classes: frozenset[str], start: float
     ) -> None:
-        """Add triangles; painted ones take the given colour and intensity, the others vary about their material's."""
-        material = mesh.material
-        shade = self.rng.standard_normal(len(Material))
-        albedo = (OPTICS["albedo"] + OPTICS["spread"] * shade).astype(np.float32)[material]
-        tint = np.clip(OPTICS["colour"] * (1 + 0.12 * shade[:, None]), 0, 1).astype(np.float32)[material]
-        if paint is not None:
-            painted = np.isin(material, [Material.PAINT, Material.CLOTH])
-            tint[painted], albedo[painted] = paint[0], paint[1]
-        self.meshes.append(mesh)
-        self.owners.append(np.full(len(material), owner, np.int32))
-        self.albedos.append(np.maximum(albedo, 0))
-        self.colours.append(tint)
+        self.builder, self.style, self.rng, self.classes, self.start = builder, style, rng, classes, start
+        self.street = builder.street
 
-    def add_scenery(
-        self,
-        mesh: Mesh,
-        s: float,
-        d: float,
-        *,
-        heading: float = 0.0,
-        scale: Sequence[float] = (1, 1, 1),
-        footprint: tuple[float, float] | None = None,
-    ) -> None:
-        """Place something without a label, where its footprint (length, width) is free."""
-        at, yaw = self.pose(s, d, heading)
-        radius = 0.5 * float(np.hypot(scale[0], scale[1])) if footprint is None else 0.5 * max(footprint)
-        if not self.in_view(at, max(radius, 2.0)):
-            return
-        if footprint is not None and not self.claim(np.array([at[0], at[1], *footprint, yaw]), 0.1):
-            return
-        self.append(placed(mesh, scale=scale, yaw_rad=yaw, at=at))
+    def side(self, side: int) -> Side:
+        return self.street.left if side > 0 else self.street.right
 
-    def add_object(self, name: str, s: float, d: float, heading: float, margin: float = 0.25) -> bool:
-        """Place an object of a class where there is room; its box is a centimetre box around its mesh."""
-        if name not in self.classes:
-            return False
-        at, yaw = self.pose(s, d, heading)
-        size = draw_size(name, self.rng)
-        if not self.in_view(at, 0.5 * size[0]) or np.hypot(at[0], at[1]) < 3.0 + 0.5 * size[0] * (abs(at[1]) < 1.5):
-            return False
-        if not self.claim(np.array([at[0], at[1], size[0], size[1], yaw]), margin):
-            return False
-        body = _body(name, size, self.rng)
-        inner = size - np.array([2 * BOX_MARGIN_M, 2 * BOX_MARGIN_M, BOX_MARGIN_M])
-        mesh = placed(body, scale=inner, yaw_rad=yaw, at=at)
-        yaw = (yaw + np.pi) % (2 * np.pi) - np.pi
-        self.append(mesh, _paint(name, self.rng), len(self.objects))
-        self.objects.append(WorldObject(name, np.array([*at, *size, yaw]), mesh.vertices))
-        return True
+    def add(self, name: str, s: float, d: float, heading: float, gap_m: float) -> None:
+        """Add an object of a class, if the class is wanted."""
+        if name in self.classes:
+            size = draw_size(name, self.rng)
+            mesh, paint = _body(name, size, self.rng), _paint(name, self.rng)
+            self.builder.add_object(
+                name, mesh, tuple(size), s, d, heading=heading, paint=paint, gap_m=gap_m, box_margin_m=BOX_MARGIN_M
+            )
+
+    def spots(self, per_100m: float) -> Iterator[float]:
+        """Random stations outside crossings."""
+        found = self.rng.uniform(self.start, VIEW_M, self.rng.poisson(per_100m * (VIEW_M - self.start) / 100))
+        yield from found[self.street.in_crossing(found, margin=0.5) == 0]
+
+    def drive(self) -> None:
+        """Traffic on the lanes of both directions, and on a crossing."""
+        rng, street = self.rng, self.street
+        rate = self.style.traffic * rng.gamma(0.8, 1.25) / 100
+        for side in (-1, 1):
+            road = self.side(side).road
+            lanes = max(1, int(road // 3.0))
+            for d in side * (np.arange(lanes) + 0.5) * road / lanes:
+                s = self.start + rng.exponential(0.5 / max(rate, 1e-3))
+                while s < VIEW_M:
+                    heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.025)
+                    self.add(pick(DRIVING, rng), s, d + rng.normal(0, 0.25), heading, gap_m=0.5)
+                    s += 6.0 + rng.exponential(1 / max(rate, 1e-3))
+        for first, last in street.crossings:
+            for _ in range(rng.poisson(2.0)):
+                towards = rng.choice([-1, 1])
+                s = 0.5 * (first + last) + towards * 0.22 * (last - first)
+                d = rng.choice([-1, 1]) * rng.uniform(2, 35)
+                self.add(pick(CROSSING, rng), s, d, towards * np.pi / 2 + rng.normal(0, 0.15), gap_m=0.5)
+
+    def park(self, side: int, kind: str) -> None:
+        """Fill the slots of a parking strip."""
+        rng, edge, slot = self.rng, self.side(side), SLOT_M[kind]
+        occupancy = rng.uniform(*self.style.occupancy)
+        tilt = rng.uniform(0.6, 1.0) if kind == "diagonal" else np.pi / 2
+        in_line = rng.random() < 0.75
+        for s in np.arange(self.start + rng.uniform(0, slot), VIEW_M, slot * rng.uniform(0.97, 1.15)):
+            if rng.random() > occupancy or self.street.in_crossing(s, margin=5.0) > 0:
+                continue
+            if kind == "parallel":
+                heading = 0.0 if ((side < 0) == in_line) != (rng.random() < 0.08) else np.pi
+            else:
+                heading = side * tilt + np.pi * (rng.random() < 0.3)
+            d = side * (edge.road + edge.parking / 2) + rng.normal(0, 0.12)
+            self.add(pick(PARKED, rng), s + rng.normal(0, 0.25), d, heading + rng.normal(0, 0.03), gap_m=0.15)
+
+    def walk(self) -> None:
+        """People alone or in groups, on pavements or the road: most streets are empty, a few are full."""
+        rng, style = self.rng, self.style
+        for _ in range(rng.poisson(style.pedestrians * rng.gamma(0.4, 2.5))):
+            side, s = rng.choice([-1, 1]), self.start + rng.gamma(2.0, 10.0)
+            edge = self.side(side)
+            d = side * (edge.kerb_at + rng.uniform(0.3, max(edge.pavement, 1.5)))
+            heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.3)
+            if rng.random() < 0.15:
+                d, heading = rng.uniform(-edge.road, edge.road), heading + np.pi / 2
+            for member in range(1 + rng.binomial(3, 0.2)):
+                self.add("Pedestrian", s + 0.7 * member, d + rng.normal(0, 0.3), heading, gap_m=0.05)
+        for _ in range(rng.poisson(style.cyclists * rng.gamma(0.5, 2.0))):
+            side, s = rng.choice([-1, 1]), self.start + rng.gamma(2.0, 13.0)
+            edge = self.side(side)
+            d = side * (edge.road - 0.6 if rng.random() < 0.6 else edge.kerb_at + 0.8)
+            self.add("Cyclist", s, d, (0.0 if side < 0 else np.pi) + rng.normal(0, 0.15), gap_m=0.05)
+
+    def line_kerb(self, side: int) -> None:
+        """Trees, poles, signs and boxes between kerb and boundary."""
+        rng, edge = self.rng, self.side(side)
+        kerb, outer = edge.kerb_at + 0.5, max(edge.boundary_at, edge.kerb_at + 0.9)
+        row = kerb if rng.random() < 0.5 else outer + 1.5
+        for s in self.spots(rng.uniform(*self.style.trees)):
+            self._add_tree(s, side * (row + rng.uniform(-0.2, 0.6)))
+        for s in self.spots(rng.uniform(1, 5)):
+            thick = rng.uniform(0.08, 0.22)
+            scale = (thick, thick, rng.uniform(3.5, 9))
+            self.builder.add_scenery(scenery.pole(), s, side * kerb, scale=scale, footprint=(thick, thick))
+        for s in self.spots(rng.uniform(0, 4)):
+            heading = 0.0 if side < 0 else np.pi
+            mesh = scenery.sign(int(rng.integers(8)))
+            self.builder.add_scenery(mesh, s, side * kerb, heading=heading, footprint=(0.12, 0.7))
+        for s in self.spots(rng.uniform(0, 3)):
+            size = (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.9), rng.uniform(0.7, 1.5))
+            mesh = scenery.street_box(int(rng.integers(9)))
+            self.builder.add_scenery(mesh, s, side * (outer - 0.2), scale=size, footprint=size[:2])
+
+    def _add_tree(self, s: float, d: float) -> None:
+        grown, heading = self.rng.uniform(0.7, 1.3), self.rng.uniform(0, 6)
+        mesh = scenery.tree(int(self.rng.integers(VARIANTS)))
+        self.builder.add_scenery(mesh, s, d, heading=heading, scale=(grown, grown, grown), footprint=(0.5, 0.5))
+
+    def line_boundary(self, side: int) -> None:
+        """Hedges, walls, fences, houses, bushes or rails behind the pavement, in stretches."""
+        rng = self.rng
+        s, kind = self.start, pick(self.style.boundary, rng)
+        while s < VIEW_M:
+            length = rng.uniform(5, 22)
+            if rng.random() < 0.35:
+                kind = pick(self.style.boundary, rng)
+            if self.street.in_crossing(np.linspace(s, s + length, 8), margin=1.0).max() == 0:
+                self._add_stretch(kind, s, length, side)
+            s += length + rng.exponential(1.5)
+
+    def _add_stretch(self, kind: str, s: float, length: float, side: int) -> None:
+        """One stretch of boundary; "open" adds nothing."""
+        rng, add = self.rng, self.builder.add_scenery
+        middle, face, d = s + length / 2, 0.0 if side > 0 else np.pi, self.side(side).boundary_at + 0.6
+        if kind == "hedge":
+            size = (length, rng.uniform(0.7, 1.6), rng.uniform(0.9, 2.6))
+            mesh = scenery.hedge(int(rng.integers(VARIANTS)))
+            add(mesh, middle, side * (d + size[1] / 2), heading=face, scale=size, footprint=size[:2])
+        elif kind == "wall":
+            material = Material.STONE if rng.random() < 0.5 else Material.PLASTER
+            size = (length, 0.3, rng.uniform(0.5, 2.2))
+            add(scenery.wall(material), middle, side * d, scale=size, footprint=size[:2])
+        elif kind == "fence":
+            height = rng.uniform(0.9, 1.5)
+            for piece in np.arange(s, s + length - 2.5, 2.6):
+                add(scenery.picket_fence(12), piece + 1.3, side * d, scale=(2.5, 1, height), footprint=(2.5, 0.1))
+        elif kind == "facade":
+            size = (length, rng.uniform(8, 12), 1.0)
+            mesh = scenery.house(int(rng.integers(VARIANTS)))
+            add(mesh, middle, side * (d + size[1] / 2), heading=face, scale=size, footprint=size[:2])
+        elif kind == "rail":
+            for piece in np.arange(s, s + length, 4.0):
+                add(scenery.guard_rail(), piece + 2, side * (d - 1), heading=face, scale=(4, 1, 1), footprint=(4, 0.15))
+        elif kind == "bushes":
+            for at in np.arange(s, s + length, 1.8):
+                wide = rng.uniform(1.2, 3.5)
+                self._add_bush(at, side * (d + wide / 2 + rng.uniform(0, 1.5)), (wide, wide, rng.uniform(0.7, 3.5)))
+
+    def _add_bush(self, s: float, d: float, size: tuple[float, float, float]) -> None:
+        mesh = scenery.bush(int(self.rng.integers(VARIANTS)))
+        footprint = (0.6 * size[0], 0.6 * size[1])
+        self.builder.add_scenery(mesh, s, d, heading=self.rng.uniform(0, 6), scale=size, footprint=footprint)
+
+    def close_view(self, side: int) -> None:
+        """Houses and woods behind the boundary."""
+        rng, edge = self.rng, self.side(side)
+        back = edge.boundary_at + rng.uniform(3, 12)
+        kind = pick(self.style.backdrop, rng)
+        s = self.start + rng.uniform(0, 12)
+        while s < VIEW_M:
+            if rng.random() < 0.3:
+                kind = pick(self.style.backdrop, rng)
+            if kind == "houses":
+                size = (rng.uniform(9, 16), rng.uniform(8, 12), 1.0)
+                mesh, d = scenery.house(int(rng.integers(VARIANTS))), side * (back + rng.uniform(0, 3) + size[1] / 2)
+                face = 0.0 if side > 0 else np.pi
+                if self.street.in_crossing(s + size[0] / 2, margin=size[0] / 2) == 0:
+                    self.builder.add_scenery(mesh, s + size[0] / 2, d, heading=face, scale=size, footprint=size[:2])
+                s += size[0] + rng.uniform(1, 7)
+            else:
+                for _ in range(3):
+                    wide = rng.uniform(3, 7)
+                    d = side * (back + rng.uniform(0, 12))
+                    self._add_bush(s + rng.uniform(0, 6), d, (wide, wide, rng.uniform(2, 6)))
+                self._add_tree(s + 3, side * (back + rng.uniform(0, 15)))
+                s += 6.0
 
 
 def _body(name: str, size: Float[np.ndarray, " 3"], rng: np.random.Generator) -> Mesh:
     """A body of the class that suits the size."""
-    variant = int(rng.integers(12))
+    variant = int(rng.integers(VARIANTS))
     if name == "Car":
         return vehicles.car_body(_car_style(size, rng), variant)
     if name == "Van":
@@ -188,365 +269,16 @@ def _body(name: str, size: Float[np.ndarray, " 3"], rng: np.random.Generator) ->
 def _car_style(size: Float[np.ndarray, " 3"], rng: np.random.Generator) -> str:
     length, _, height = size
     if height > 1.58:
-        return str(rng.choice(["minivan", "suv", "hatchback"], p=[0.5, 0.3, 0.2]))
+        return pick((("minivan", 0.5), ("suv", 0.3), ("hatchback", 0.2)), rng)
     if length < 3.75:
-        return str(rng.choice(["hatchback", "sedan"], p=[0.9, 0.1]))
-    return str(rng.choice(["hatchback", "sedan", "estate"], p=[0.35, 0.38, 0.27]))
+        return pick((("hatchback", 0.9), ("sedan", 0.1)), rng)
+    return pick((("hatchback", 0.35), ("sedan", 0.38), ("estate", 0.27)), rng)
 
 
-def _paint(name: str, rng: np.random.Generator) -> tuple[tuple[float, float, float], float]:
+def _paint(name: str, rng: np.random.Generator) -> Paint:
     if name in ("Pedestrian", "Cyclist"):
-        colour = rng.uniform(0.05, 0.7, 3)
-        return (float(colour[0]), float(colour[1]), float(colour[2])), float(rng.uniform(0.1, 0.45))
-    share = np.array([p[2] for p in _PAINTS])
-    colour_of, albedo, _ = _PAINTS[rng.choice(len(_PAINTS), p=share / share.sum())]
-    if name in ("Truck", "Tram", "Van", "Misc"):
-        albedo += 0.08
-    return colour_of, albedo
-
-
-@dataclass(frozen=True)
-class _Style:
-    """How a kind of neighbourhood looks; (low, high) pairs are ranges of a uniform draw, the rest are rates."""
-
-    share: float
-    road: tuple[float, float]
-    parking: tuple[tuple[str, float], ...]
-    occupancy: tuple[float, float]
-    pavement: tuple[float, float]
-    verge: tuple[float, float]
-    boundary: tuple[tuple[str, float], ...]
-    traffic_per_100m: tuple[float, float]
-    trees_per_100m: tuple[float, float]
-    pedestrians: float
-    cyclists: float
-    crossing: float
-    kerb: float = 0.10
-    bank: float = 0.03
-    curvature: float = 0.002
-
-
-STREETS = {
-    "residential": _Style(
-        share=0.40,
-        road=(2.6, 3.6),
-        parking=(("parallel", 0.65), ("none", 0.30), ("square", 0.05)),
-        occupancy=(0.15, 0.95),
-        pavement=(1.2, 2.4),
-        verge=(0.0, 1.5),
-        boundary=(("hedge", 0.3), ("wall", 0.15), ("fence", 0.15), ("bushes", 0.2), ("open", 0.2)),
-        traffic_per_100m=(0.2, 2.0),
-        trees_per_100m=(1, 8),
-        pedestrians=0.7,
-        cyclists=0.25,
-        crossing=0.35,
-    ),
-    "city": _Style(
-        share=0.25,
-        road=(3.2, 6.8),
-        parking=(("parallel", 0.45), ("diagonal", 0.15), ("square", 0.1), ("none", 0.3)),
-        occupancy=(0.3, 1.0),
-        pavement=(2.5, 5.0),
-        verge=(0.0, 1.0),
-        boundary=(("facade", 0.6), ("wall", 0.1), ("bushes", 0.1), ("open", 0.2)),
-        traffic_per_100m=(1.0, 5.0),
-        trees_per_100m=(0, 8),
-        pedestrians=2.2,
-        cyclists=0.6,
-        crossing=0.5,
-    ),
-    "arterial": _Style(
-        share=0.2,
-        road=(5.0, 8.5),
-        parking=(("none", 0.8), ("parallel", 0.2)),
-        occupancy=(0.1, 0.7),
-        pavement=(0.0, 3.0),
-        verge=(1.0, 6.0),
-        boundary=(("bushes", 0.4), ("hedge", 0.15), ("open", 0.3), ("wall", 0.15)),
-        traffic_per_100m=(0.5, 5.0),
-        trees_per_100m=(1, 10),
-        pedestrians=0.25,
-        cyclists=0.15,
-        crossing=0.4,
-        curvature=0.004,
-    ),
-    "country": _Style(
-        share=0.15,
-        road=(3.4, 5.5),
-        parking=(("none", 1.0),),
-        occupancy=(0.0, 0.0),
-        pavement=(0.0, 0.0),
-        verge=(1.0, 5.0),
-        boundary=(("rail", 0.3), ("bushes", 0.4), ("open", 0.3)),
-        traffic_per_100m=(0.3, 2.5),
-        trees_per_100m=(1, 12),
-        pedestrians=0.02,
-        cyclists=0.05,
-        crossing=0.1,
-        kerb=0.02,
-        bank=0.15,
-        curvature=0.005,
-    ),
-}
-
-
-def _pick(options: tuple[tuple[str, float], ...], rng: np.random.Generator) -> str:
-    names, shares = zip(*options, strict=True)
-    return str(rng.choice(names, p=np.array(shares) / sum(shares)))
-
-
-def _draw_street(style: _Style, rng: np.random.Generator) -> tuple[Street, tuple[str, str]]:
-    """A street of a style, and how vehicles are parked on its left and right side."""
-    road = rng.uniform(*style.road)
-    kinds = (_pick(style.parking, rng), _pick(style.parking, rng))
-    depth = {"none": 0.0, "parallel": 2.1, "diagonal": 4.6, "square": 5.0}
-    sides = [
-        Side(
-            road=road,
-            parking=depth[kind],
-            pavement=rng.uniform(*style.pavement),
-            verge=rng.uniform(*style.verge) * (rng.random() < 0.7) + 0.05,
-            kerb=style.kerb * rng.uniform(0.6, 1.4),
-            bank=rng.normal(0, style.bank),
-        )
-        for kind in kinds
-    ]
-    crossings = []
-    if rng.random() < style.crossing:
-        start = rng.uniform(4, 55)
-        crossings.append((start, start + rng.uniform(6, 14)))
-    waves = np.stack(
-        [rng.normal(0, 0.02, 4), rng.uniform(0.05, 0.5, 4), rng.uniform(-0.4, 0.4, 4), rng.uniform(0, 6.28, 4)], 1
-    )
-    street = Street(
-        left=sides[0],
-        right=sides[1],
-        curvature_per_m=rng.normal(0, style.curvature),
-        ego_d=-rng.uniform(0.35, 0.65) * road if road < 5 or rng.random() < 0.5 else -rng.uniform(0.2, 0.8) * road,
-        ego_yaw_rad=rng.normal(0, 0.03),
-        pitch=rng.normal(0.009, 0.007),
-        roll=rng.normal(0.001, 0.011),
-        bend=rng.normal(0, 0.00012),
-        crossings=tuple(crossings),
-        waves=waves,
-    )
-    return street, kinds
-
-
-def _park(builder: _Builder, side: int, kind: str, occupancy: float, s_low: float) -> None:
-    """Fill a parking strip, slot by slot."""
-    rng, street = builder.rng, builder.street
-    edge = street.left if side > 0 else street.right
-    pitch = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}[kind]
-    d_middle = side * (edge.road + edge.parking / 2)
-    forward = rng.random() < 0.75
-    tilt = rng.uniform(0.6, 1.0) if kind == "diagonal" else np.pi / 2
-    for s in np.arange(s_low + rng.uniform(0, pitch), NEAR_M, pitch * rng.uniform(0.97, 1.15)):
-        if rng.random() > occupancy or street.in_crossing(s, margin=5.0) > 0:
-            continue
-        along = 0.0 if (side < 0) == forward or rng.random() < 0.08 else np.pi
-        heading = along + rng.normal(0, 0.03)
-        if kind != "parallel":
-            heading = side * tilt + (np.pi if rng.random() < 0.3 else 0.0) + rng.normal(0, 0.03)
-        name = str(rng.choice(["Car", "Van", "Misc", "Truck"], p=[0.88, 0.09, 0.02, 0.01]))
-        builder.add_object(name, s + rng.normal(0, 0.25), d_middle + rng.normal(0, 0.12), heading, margin=0.15)
-
-
-def _drive(builder: _Builder, style: _Style, s_low: float) -> None:
-    """Traffic on the lanes, to both sides of the centre line, and across a crossing."""
-    rng, street = builder.rng, builder.street
-    rate = rng.uniform(*style.traffic_per_100m) / 100
-    for side in (-1, 1):
-        road = (street.left if side > 0 else street.right).road
-        lanes = max(1, int(road // 3.0))
-        for lane in range(lanes):
-            d = side * (lane + 0.5) * road / lanes
-            s = s_low + rng.exponential(12)
-            while s < NEAR_M:
-                heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.025)
-                name = str(
-                    rng.choice(
-                        ["Car", "Van", "Truck", "Cyclist", "Tram", "Misc"], p=[0.83, 0.075, 0.05, 0.02, 0.015, 0.01]
-                    )
-                )
-                builder.add_object(name, s, d + rng.normal(0, 0.25), heading, margin=0.4)
-                s += 6.0 + rng.exponential(1 / max(rate, 1e-3))
-    for start, end in street.crossings:
-        for _ in range(rng.poisson(1.2)):
-            d = rng.choice([-1, 1]) * rng.uniform(3, 35)
-            towards = rng.choice([-1, 1])
-            s = 0.5 * (start + end) + towards * 0.22 * (end - start)
-            builder.add_object(
-                "Car" if rng.random() < 0.9 else "Van", s, d, towards * np.pi / 2 + rng.normal(0, 0.15), margin=0.4
-            )
-
-
-def _walk(builder: _Builder, style: _Style, s_low: float) -> None:
-    """People: alone or in groups on the pavements, some on the road."""
-    rng, street = builder.rng, builder.street
-    for name, rate in (("Pedestrian", style.pedestrians), ("Cyclist", style.cyclists)):
-        # A heavy tail: most streets are empty, a few are full.
-        for _ in range(rng.poisson(rate * rng.gamma(0.5, 2.0))):
-            side = rng.choice([-1, 1])
-            edge = street.left if side > 0 else street.right
-            s = s_low + rng.gamma(2.0, 10.0)
-            d = side * rng.uniform(edge.kerb_at + 0.3, edge.kerb_at + max(edge.pavement, 1.5))
-            heading = rng.choice([0.0, np.pi]) + rng.normal(0, 0.3)
-            if name == "Cyclist" and rng.random() < 0.6:
-                d, heading = side * (edge.road - 0.6), (0.0 if side < 0 else np.pi) + rng.normal(0, 0.1)
-            elif name == "Pedestrian" and rng.random() < 0.15:
-                d, heading = rng.uniform(-edge.road, edge.road), rng.choice([-1, 1]) * np.pi / 2 + rng.normal(0, 0.3)
-            for member in range(1 + rng.binomial(3, 0.2) if name == "Pedestrian" else 1):
-                builder.add_object(name, s + 0.7 * member, d + rng.normal(0, 0.3), heading, margin=0.05)
-
-
-def _border(builder: _Builder, side: int, style: _Style, s_low: float) -> None:
-    """Hedges, walls, fences, houses, bushes or rails along the boundary of one side, in stretches."""
-    rng, street = builder.rng, builder.street
-    edge = street.left if side > 0 else street.right
-    s = s_low
-    kind = _pick(style.boundary, rng)
-    while s < NEAR_M:
-        length = rng.uniform(5, 22)
-        if rng.random() < 0.35:
-            kind = _pick(style.boundary, rng)
-        if street.in_crossing(np.linspace(s, s + length, 8), margin=1.0).max() == 0:
-            _stretch(builder, kind, s, length, side, side * (edge.boundary_at + 0.6))
-        s += length + rng.exponential(1.5)
-    for s in np.arange(s_low + rng.uniform(0, 15), NEAR_M, rng.uniform(14, 24)):
-        back = edge.boundary_at + rng.uniform(4, 12)
-        if rng.random() < 0.6 and style.kerb > 0.05 and street.in_crossing(s, margin=6.0) == 0:
-            size = (rng.uniform(9, 14), rng.uniform(8, 12))
-            heading = 0.0 if side > 0 else np.pi
-            builder.add_scenery(
-                scenery.house(int(rng.integers(12))),
-                s,
-                side * (back + size[1] / 2),
-                heading=heading,
-                scale=(*size, 1),
-                footprint=size,
-            )
-
-
-def _stretch(builder: _Builder, kind: str, s: float, length: float, side: int, d: float) -> None:
-    """One stretch of boundary."""
-    rng = builder.rng
-    middle, face = s + length / 2, 0.0 if side > 0 else np.pi
-    if kind == "hedge":
-        depth, height = rng.uniform(0.7, 1.6), rng.uniform(0.9, 2.6)
-        mesh = scenery.hedge(int(rng.integers(16)))
-        builder.add_scenery(
-            mesh, middle, d + side * depth / 2, heading=face, scale=(length, depth, height), footprint=(length, depth)
-        )
-    elif kind == "wall":
-        material = (Material.STONE, Material.PLASTER)[int(rng.integers(2))]
-        size = (length, 0.3, rng.uniform(0.5, 2.2))
-        builder.add_scenery(scenery.wall(material), middle, d, scale=size, footprint=(length, 0.3))
-    elif kind == "fence":
-        mesh = scenery.picket_fence(12)
-        for piece in np.arange(s, s + length - 2.5, 2.6):
-            builder.add_scenery(mesh, piece + 1.3, d, scale=(2.5, 1, rng.uniform(0.9, 1.5)), footprint=(2.5, 0.1))
-    elif kind == "facade":
-        deep = rng.uniform(8, 12)
-        mesh = scenery.house(int(rng.integers(12)))
-        builder.add_scenery(
-            mesh, middle, d + side * deep / 2, heading=face, scale=(length, deep, 1), footprint=(length, deep)
-        )
-    elif kind == "rail":
-        for piece in np.arange(s, s + length, 4.0):
-            builder.add_scenery(
-                scenery.guard_rail(), piece + 2, d - side * 1.0, heading=face, scale=(4, 1, 1), footprint=(4, 0.15)
-            )
-    elif kind == "bushes":
-        for at in np.arange(s, s + length, 1.8):
-            wide = rng.uniform(1.2, 3.5)
-            size = (wide, wide, rng.uniform(0.7, 3.5))
-            builder.add_scenery(
-                scenery.bush(int(rng.integers(24))),
-                at,
-                d + side * rng.uniform(0.5, 3.0),
-                heading=rng.uniform(0, 6),
-                scale=size,
-                footprint=(0.7 * wide, 0.7 * wide),
-            )
-
-
-def _furnish(builder: _Builder, side: int, style: _Style, s_low: float) -> None:
-    """Trees, poles, signs and boxes along the kerb."""
-    rng, street = builder.rng, builder.street
-    edge = street.left if side > 0 else street.right
-    kerb = edge.kerb_at + 0.5
-    outer = max(edge.boundary_at, kerb + 0.4)
-
-    def spots(per_100m: float) -> Float[np.ndarray, " spot"]:
-        found = rng.uniform(s_low, NEAR_M, rng.poisson(per_100m * (NEAR_M - s_low) / 100))
-        return found[street.in_crossing(found, margin=0.5) == 0]
-
-    row = kerb if rng.random() < 0.5 else outer + 1.5
-    for s in spots(rng.uniform(*style.trees_per_100m)):
-        grown = rng.uniform(0.7, 1.3)
-        builder.add_scenery(
-            scenery.tree(int(rng.integers(32))),
-            s,
-            side * (row + rng.uniform(-0.2, 0.6)),
-            heading=rng.uniform(0, 6),
-            scale=(grown, grown, grown),
-            footprint=(0.5, 0.5),
-        )
-    for s in spots(rng.uniform(0, 8)):
-        builder.add_scenery(
-            scenery.tree(int(rng.integers(32))),
-            s,
-            side * (outer + rng.uniform(2, 25)),
-            heading=rng.uniform(0, 6),
-            footprint=(0.5, 0.5),
-        )
-    for s in spots(rng.uniform(1, 5)):
-        thick = rng.uniform(0.08, 0.22)
-        builder.add_scenery(
-            scenery.pole(), s, side * kerb, scale=(thick, thick, rng.uniform(3.5, 9)), footprint=(thick, thick)
-        )
-    for s in spots(rng.uniform(0, 4)):
-        facing = 0.0 if side < 0 else np.pi
-        builder.add_scenery(scenery.sign(int(rng.integers(8))), s, side * kerb, heading=facing, footprint=(0.1, 0.6))
-    for s in spots(rng.uniform(0, 3)):
-        size = (rng.uniform(0.4, 1.6), rng.uniform(0.3, 0.9), rng.uniform(0.7, 1.5))
-        builder.add_scenery(
-            scenery.street_box(int(rng.integers(9))), s, side * (outer - 0.2), scale=size, footprint=size[:2]
-        )
-
-
-def make_world(rng: np.random.Generator, *, half_angle_rad: float = np.pi, classes: Sequence[str] = CLASSES) -> World:
-    """Draw a street scene around a sensor at the origin of the LiDAR frame.
-
-    Args:
-        rng: The only source of chance.
-        half_angle_rad: Things further off the sensor's forward axis than this are left out.
-        classes: Classes of labelled objects that may appear.
-
-    Returns:
-        The scene; no two things on its ground overlap.
-
-    Raises:
-        ValueError: a class is unknown.
-    """
-    unknown = sorted(set(classes) - set(CLASSES))
-    if unknown:
-        raise ValueError(f"unknown classes {unknown}: choose from {', '.join(CLASSES)}")
-    style = list(STREETS.values())[rng.choice(len(STREETS), p=[s.share for s in STREETS.values()])]
-    street, parking = _draw_street(style, rng)
-    s_low = -NEAR_M if half_angle_rad > np.pi / 2 else -4.0
-    builder = _Builder(street, rng, frozenset(classes), half_angle_rad)
-    builder.taken.append(np.array([0.2, 0.0, 4.9, 1.9, 0.0]))
-    builder.append(street.ground(s_low - 6.0, NEAR_M))
-    builder.append(vehicles.ego_body())
-    _drive(builder, style, s_low)
-    for side, kind in zip((1, -1), parking, strict=True):
-        if kind != "none":
-            _park(builder, side, kind, rng.uniform(*style.occupancy), s_low)
-    _walk(builder, style, s_low)
-    for side in (1, -1):
-        _furnish(builder, side, style, s_low)
-        _border(builder, side, style, s_low)
-    scene = build_scene(join(builder.meshes), np.concatenate(builder.owners), np.concatenate(builder.albedos))
-    return World(scene, np.concatenate(builder.colours), tuple(builder.objects))
+        red, green, blue = rng.uniform(0.05, 0.7, 3)
+        return Paint((red, green, blue), rng.uniform(0.1, 0.45))
+    paint = PAINTS[rng.choice(len(PAINTS), p=[share for _, share in PAINTS])][0]
+    # Large vehicles are mostly light-coloured.
+    return paint if name == "Car" else Paint(paint.colour, paint.albedo + 0.1)

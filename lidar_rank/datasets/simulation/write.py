@@ -19,7 +19,7 @@ from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
 from lidar_rank.datasets.simulation.labels import label_lines
 from lidar_rank.datasets.simulation.scanner import FULL_TURN_DEG, camera_window_deg, scan
 from lidar_rank.datasets.simulation.sizes import CLASSES
-from lidar_rank.datasets.simulation.world import make_world
+from lidar_rank.datasets.simulation.world import check_classes, make_world
 
 NOTE: Final = "simulation.json"
 MAX_SCANS: Final = 1_000_000  # six digits name a frame
@@ -111,9 +111,7 @@ def _check_settings(scans: int, jobs: int, view: str, val: int, classes: Sequenc
         raise ValueError(
             f"val must be from 0 to scans - 1 = {scans - 1} so that a frame is left to train on, got {val}"
         )
-    unknown = sorted(set(classes) - set(CLASSES))
-    if unknown:
-        raise ValueError(f"unknown classes {unknown}: choose from {', '.join(CLASSES)}")
+    check_classes(classes)
 
 
 def _check_folder(out: Path) -> None:

@@ -1,0 +1,262 @@
+"""Put things on the ground of a street, without overlap, and join them to one scene."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from lidar_rank.datasets.simulation.materials import OPTICS, Material
+from lidar_rank.datasets.simulation.mesh import Mesh
+from lidar_rank.datasets.simulation.scanner import Scene, build_scene
+from lidar_rank.datasets.simulation.street import Street
+
+VIEW_M: Final = 85.0
+# The sensor's own vehicle: centre, length and width.
+EGO_FOOTPRINT: Final = (0.2, 0.0, 4.9, 1.9, 0.0)
+
+Rectangle = tuple[float, float, float, float, float]
+Colour = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class WorldObject:
+    """One object that may get a label.
+
+    Attributes:
+        name: KITTI class.
+        box: (x, y, z_bottom, length, width, height, yaw), LiDAR frame.
+        vertices: Corners of its mesh, LiDAR frame.
+    """
+
+    name: str
+    box: Float[np.ndarray, " 7"]
+    vertices: Float32[np.ndarray, "vertex 3"]
+
+
+@dataclass(frozen=True, eq=False)
+class World:
+    """A street scene around the sensor.
+
+    Attributes:
+        scene: Its triangles.
+        colour: RGB per triangle, in [0, 1].
+        objects: Everything that may get a label; ``scene.owner`` counts in this order.
+    """
+
+    scene: Scene
+    colour: Float32[np.ndarray, "triangle 3"]
+    objects: tuple[WorldObject, ...]
+
+
+@dataclass(frozen=True)
+class Paint:
+    """Colour and intensity of the painted or clothed parts of an object."""
+
+    colour: Colour
+    albedo: float
+
+
+@dataclass(frozen=True)
+class _Instance:
+    """A shape, where it goes and, for an object with a label, its class and size."""
+
+    mesh: Mesh
+    s: float
+    d: float
+    rectangle: Rectangle
+    scale: Sequence[float]
+    paint: Paint | None = None
+    name: str | None = None
+    size: Sequence[float] = (0.0, 0.0, 0.0)
+
+
+def rectangles_overlap(one: Rectangle, other: Rectangle) -> bool:
+    """Whether two rectangles (x, y, length, width, yaw) share area: no side of either separates them."""
+    dx, dy = other[0] - one[0], other[1] - one[1]
+    turn = other[4] - one[4]
+    cos, sin = abs(math.cos(turn)), abs(math.sin(turn))
+    for rectangle, (length, width) in ((one, other[2:4]), (other, one[2:4])):
+        c, s = math.cos(rectangle[4]), math.sin(rectangle[4])
+        if 2 * abs(c * dx + s * dy) >= rectangle[2] + length * cos + width * sin:
+            return False
+        if 2 * abs(c * dy - s * dx) >= rectangle[3] + length * sin + width * cos:
+            return False
+    return True
+
+
+class SceneBuilder:
+    """A scene in the making: collects shapes, keeps their footprints apart."""
+
+    def __init__(self, street: Street, *, half_angle_rad: float) -> None:
+        """Start with an empty street.
+
+        Args:
+            street: The ground.
+            half_angle_rad: What is further off the sensor's forward axis is left out.
+        """
+        self.street = street
+        self.half_angle_rad = half_angle_rad
+        self.num_objects = 0
+        self._fixed: list[Mesh] = []
+        self._instances: list[_Instance] = []
+        self._taken: list[Rectangle] = [EGO_FOOTPRINT]
+        self._circles = np.zeros((256, 3))
+        self._circles[0] = (EGO_FOOTPRINT[0], EGO_FOOTPRINT[1], math.hypot(*EGO_FOOTPRINT[2:4]) / 2)
+
+    def add_fixed(self, mesh: Mesh) -> None:
+        """Add a mesh that is in the LiDAR frame already."""
+        self._fixed.append(mesh)
+
+    def add_scenery(
+        self,
+        mesh: Mesh,
+        s: float,
+        d: float,
+        *,
+        footprint: tuple[float, float],
+        heading: float = 0.0,
+        scale: Sequence[float] = (1.0, 1.0, 1.0),
+    ) -> bool:
+        """Add a shape without a label if its footprint (length, width, metres) is in view and free."""
+        rectangle = self._rectangle(s, d, heading, footprint)
+        if not self._in_view(rectangle) or not self._claim(rectangle, 0.05):
+            return False
+        self._instances.append(_Instance(mesh, s, d, rectangle, scale))
+        return True
+
+    def add_object(
+        self,
+        name: str,
+        mesh: Mesh,
+        size: Sequence[float],
+        s: float,
+        d: float,
+        *,
+        heading: float,
+        paint: Paint,
+        gap_m: float,
+        box_margin_m: float,
+    ) -> bool:
+        """Add an object with a label if there is room for its box (length, width, height) and a gap around it.
+
+        Args:
+            name: KITTI class.
+            mesh: Body in the unit box.
+            size: Of the labelled box, metres.
+            s: Where along the street.
+            d: Where across the street.
+            heading: Against the street's direction.
+            paint: Of its painted or clothed parts.
+            gap_m: Free space wanted on all sides.
+            box_margin_m: Space between the body and the box on every side but the lower one.
+
+        Returns:
+            Whether it was added.
+        """
+        rectangle = self._rectangle(s, d, heading, (size[0], size[1]))
+        if not self._in_view(rectangle) or not self._claim(rectangle, gap_m):
+            return False
+        scale = (size[0] - 2 * box_margin_m, size[1] - 2 * box_margin_m, size[2] - box_margin_m)
+        self._instances.append(_Instance(mesh, s, d, rectangle, scale, paint, name, size))
+        self.num_objects += 1
+        return True
+
+    def finish(self, rng: np.random.Generator) -> World:
+        """Join everything; materials vary a little from thing to thing."""
+        instances = self._instances
+        street_z = self.street.to_lidar(np.array([i.s for i in instances]), np.array([i.d for i in instances]))[..., 2]
+        pose = np.array([(i.rectangle[0], i.rectangle[1], z) for i, z in zip(instances, street_z, strict=True)])
+        meshes = [*self._fixed, *(i.mesh for i in instances)]
+        vertices = _place(
+            [i.mesh for i in instances],
+            np.array([i.scale for i in instances]).reshape(-1, 3),
+            np.array([i.rectangle[4] for i in instances]),
+            pose.reshape(-1, 3),
+        )
+        starts = np.cumsum([0, *(len(m.vertices) for m in meshes)])
+        counts = [len(m.triangles) for m in meshes]
+        triangles = np.concatenate([m.triangles for m in meshes])
+        triangles += np.repeat(starts[:-1], counts).astype(np.uint32)[:, None]
+        mesh = Mesh(
+            np.concatenate([*(m.vertices for m in self._fixed), vertices]),
+            triangles,
+            np.concatenate([m.material for m in meshes]),
+        )
+        labelled = np.array([False] * len(self._fixed) + [i.name is not None for i in instances])
+        owner_of = np.where(labelled, np.cumsum(labelled) - 1, -1)
+        albedo, colour = self._surfaces(mesh, counts, rng)
+        scene = build_scene(mesh, np.repeat(owner_of, counts), albedo)
+        objects = tuple(
+            WorldObject(i.name, _box(i, z), mesh.vertices[start : start + len(i.mesh.vertices)])
+            for i, z, start in zip(instances, street_z, starts[len(self._fixed) : -1], strict=True)
+            if i.name is not None
+        )
+        return World(scene, colour, objects)
+
+    def _surfaces(
+        self, mesh: Mesh, counts: Sequence[int], rng: np.random.Generator
+    ) -> tuple[Float32[np.ndarray, " triangle"], Float32[np.ndarray, "triangle 3"]]:
+        """Intensity and colour of every triangle; ``counts`` are the triangles of each thing."""
+        things, materials = len(counts), len(Material)
+        shade = rng.standard_normal((things, materials)).astype(np.float32)
+        albedo = np.maximum(OPTICS["albedo"] + OPTICS["spread"] * shade, 0)
+        colour = np.clip(OPTICS["colour"] * (1 + 0.12 * shade[..., None]), 0, 1)
+        for row, instance in enumerate(self._instances, start=len(self._fixed)):
+            if instance.paint is not None:
+                for material in (Material.PAINT, Material.CLOTH):
+                    albedo[row, material], colour[row, material] = instance.paint.albedo, instance.paint.colour
+        thing = np.repeat(np.arange(things), counts)
+        return albedo[thing, mesh.material], colour[thing, mesh.material]
+
+    def _rectangle(self, s: float, d: float, heading: float, footprint: Sequence[float]) -> Rectangle:
+        x, y = self.street.plan(s, d)
+        return float(x), float(y), footprint[0], footprint[1], self.street.yaw(s) + heading
+
+    def _in_view(self, rectangle: Rectangle) -> bool:
+        distance = math.hypot(rectangle[0], rectangle[1])
+        radius = math.hypot(rectangle[2], rectangle[3]) / 2
+        if distance - radius > VIEW_M:
+            return False
+        slack = math.asin(min(1.0, radius / max(distance, 1e-6)))
+        return abs(math.atan2(rectangle[1], rectangle[0])) - slack < self.half_angle_rad
+
+    def _claim(self, rectangle: Rectangle, gap_m: float) -> bool:
+        """Reserve ground, unless some of it is taken."""
+        x, y, length, width, yaw = rectangle
+        wider = (x, y, length + 2 * gap_m, width + 2 * gap_m, yaw)
+        known = self._circles[: len(self._taken)]
+        reach = known[:, 2] + math.hypot(wider[2], wider[3]) / 2
+        near = (known[:, 0] - x) ** 2 + (known[:, 1] - y) ** 2 < reach**2
+        if any(rectangles_overlap(wider, self._taken[i]) for i in np.flatnonzero(near)):
+            return False
+        if len(self._taken) == len(self._circles):
+            self._circles = np.concatenate([self._circles, np.zeros_like(self._circles)])
+        self._circles[len(self._taken)] = (x, y, math.hypot(length, width) / 2)
+        self._taken.append(rectangle)
+        return True
+
+
+def _place(
+    meshes: Sequence[Mesh],
+    scale: Float[np.ndarray, "thing 3"],
+    yaw_rad: Float[np.ndarray, " thing"],
+    at: Float[np.ndarray, "thing 3"],
+) -> Float32[np.ndarray, "vertex 3"]:
+    """Scale, turn and move the vertices of many meshes at once."""
+    if not meshes:
+        return np.zeros((0, 3), np.float32)
+    thing = np.repeat(np.arange(len(meshes)), [len(m.vertices) for m in meshes])
+    scaled = np.concatenate([m.vertices for m in meshes]) * scale.astype(np.float32)[thing]
+    cos, sin = np.cos(yaw_rad).astype(np.float32)[thing], np.sin(yaw_rad).astype(np.float32)[thing]
+    turned = np.stack(
+        [cos * scaled[:, 0] - sin * scaled[:, 1], sin * scaled[:, 0] + cos * scaled[:, 1], scaled[:, 2]], 1
+    )
+    return turned + at.astype(np.float32)[thing]
+
+
+def _box(instance: _Instance, z: float) -> Float[np.ndarray, " 7"]:
+    x, y, _, _, yaw = instance.rectangle
+    return np.array([x, y, z, *instance.size, (yaw + np.pi) % (2 * np.pi) - np.pi])
