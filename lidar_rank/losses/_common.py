@@ -1,0 +1,291 @@
+"""What every loss shares: the call, its checks, ranking groups, reduction, and the module form."""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lidar_rank.losses._shapes import Bool, Float, Int
+
+LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
+
+SCOPES = ("image", "batch")
+REDUCTIONS = ("none", "mean", "sum")
+NONFINITE = ("raise", "drop")
+TENSOR_INPUTS = ("logits", "labels", "pred", "target", "iou", "level", "prior", "step")
+
+# Stands where a candidate takes no part. Finite, so that 0 * ABSENT is 0 where 0 * inf would be NaN.
+ABSENT = -1e30
+
+
+def classification_loss(function: LossFunction) -> LossFunction:
+    """Give ``function`` the contract: inputs are checked, arithmetic is float32 or wider whatever autocast says."""
+
+    @functools.wraps(function)
+    def checked(
+        logits: Tensor, labels: Tensor, *, iou: Tensor | None = None, level: Tensor | None = None, **options: Any
+    ) -> Tensor:
+        check_classification_inputs(logits, labels, iou, level)
+        with full_precision(logits):
+            wide_iou = None if iou is None else widen(iou)
+            return function(widen(logits), labels, iou=wide_iou, level=level, **options)
+
+    return cast(LossFunction, checked)
+
+
+def localization_loss(function: LossFunction) -> LossFunction:
+    """As :func:`classification_loss`, for losses on encoded boxes."""
+
+    @functools.wraps(function)
+    def checked(pred: Tensor, target: Tensor, *, iou: Tensor | None = None, **options: Any) -> Tensor:
+        check_localization_inputs(pred, target, iou)
+        with full_precision(pred):
+            return function(widen(pred), widen(target), iou=None if iou is None else widen(iou), **options)
+
+    return cast(LossFunction, checked)
+
+
+def full_precision(values: Tensor) -> AbstractContextManager[object]:
+    """Switch autocast off on the device of ``values``."""
+    device = values.device.type
+    return torch.autocast(device, enabled=False) if torch.amp.is_autocast_available(device) else nullcontext()
+
+
+def widen(values: Tensor) -> Tensor:
+    """Half precision becomes float32; wider types stay."""
+    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
+
+
+# ---------------------------------------------------------------------------------------------------------- checks
+
+
+def check_classification_inputs(logits: Tensor, labels: Tensor, iou: Tensor | None, level: Tensor | None) -> None:
+    """Raise a ValueError that names the argument; values off the CPU are checked without a synchronisation."""
+    if logits.ndim != 3 or logits.shape[2] == 0 or not logits.is_floating_point():
+        raise ValueError(f"logits must be a float tensor (image, candidate, class), got {describe(logits)}")
+    if labels.shape != logits.shape[:2] or labels.dtype != torch.int64:
+        raise ValueError(f"labels must be int64 of shape {tuple(logits.shape[:2])}, got {describe(labels)}")
+    if iou is not None and (iou.shape != logits.shape[:2] or not iou.is_floating_point()):
+        raise ValueError(f"iou must be a float tensor of shape {tuple(logits.shape[:2])}, got {describe(iou)}")
+    if level is not None and (level.shape != logits.shape[1:2] or level.dtype != torch.int64):
+        raise ValueError(f"level must be int64 of shape {tuple(logits.shape[1:2])}, got {describe(level)}")
+    classes = logits.shape[2]
+    require(
+        ((labels >= -1) & (labels <= classes)).all(),
+        f"labels must lie in [-1, {classes}]: -1 ignored, 0..{classes - 1} an object's class, {classes} background",
+        labels,
+    )
+    require_finite("logits", logits)
+
+
+def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) -> None:
+    """Raise a ValueError that names the argument; values off the CPU are checked without a synchronisation."""
+    if pred.ndim != 2 or not pred.is_floating_point():
+        raise ValueError(f"pred must be a float tensor (positive, dimension), got {describe(pred)}")
+    if target.shape != pred.shape or not target.is_floating_point():
+        raise ValueError(f"target must be a float tensor of pred's shape {tuple(pred.shape)}, got {describe(target)}")
+    if iou is not None and (iou.shape != pred.shape[:1] or not iou.is_floating_point()):
+        raise ValueError(f"iou must be a float tensor of shape {tuple(pred.shape[:1])}, got {describe(iou)}")
+    require_finite("pred", pred)
+    require_finite("target", target)
+
+
+def require(condition: Bool[Tensor, ""], message: str, got: Tensor) -> None:
+    """Raise a ValueError on the CPU; on a device queue an assertion, because reading the answer would stall it."""
+    if condition.device.type != "cpu":
+        torch._assert_async(condition, message)
+    elif not condition:
+        raise ValueError(f"{message}; got values from {got.min().item()} to {got.max().item()}")
+
+
+def require_finite(name: str, values: Float[Tensor, "..."]) -> None:
+    """Refuse inf and NaN."""
+    message = f"{name} must be finite (a module with nonfinite='drop' leaves such candidates out and counts them)"
+    if values.device.type != "cpu":
+        torch._assert_async(values.isfinite().all(), message)
+    # One sum is several times cheaper than the exact test, and no inf or NaN gets past it.
+    elif not widen(values.detach()).sum().isfinite() and not values.isfinite().all():
+        raise ValueError(f"{message}; {int((~values.isfinite()).sum())} of {values.numel()} values are not")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Refuse an option string that is not one of ``choices``."""
+    if value not in tuple(choices):
+        raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
+
+
+def check_above(bound: float, **options: float) -> None:
+    """Refuse options that are not greater than ``bound``."""
+    for name, value in options.items():
+        if not value > bound:
+            raise ValueError(f"{name} must be > {bound:g}, got {value!r}")
+
+
+def check_within(low: float, high: float, **options: float) -> None:
+    """Refuse options outside [low, high]."""
+    for name, value in options.items():
+        if not low <= value <= high:
+            raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}")
+
+
+def require_iou(name: str, iou: Tensor | None) -> Tensor:
+    """Return ``iou``, or say which loss cannot do without it."""
+    if iou is None:
+        raise ValueError(f"{name} needs iou=, the overlap of each positive's regressed box with its object; got None")
+    return iou
+
+
+def describe(tensor: Tensor) -> str:
+    """Dtype and shape, for messages."""
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+# -------------------------------------------------------------------------------------------- groups and reduction
+
+
+def to_groups(scope: str, *tensors: Tensor) -> list[Tensor]:
+    """View ``(image, candidate, ...)`` tensors, logits and labels first, as ``(group, candidate, ...)``.
+
+    With ``scope="image"`` an image is a group, with ``"batch"`` all images are one. Groups hold at least one
+    candidate: an empty one gets an ignored candidate, so that no loss needs a branch for it.
+    """
+    check_choice("scope", scope, SCOPES)
+    grouped = [t.flatten(0, 1).unsqueeze(0) if scope == "batch" else t for t in tensors]
+    if grouped[0].shape[1] == 0:
+        return [F.pad(t, (0, 0) * (t.ndim - 2) + (0, 1), value=-1 if t is grouped[1] else 0) for t in grouped]
+    return grouped
+
+
+def entry_masks(
+    labels: Int[Tensor, "group candidate"], classes: int
+) -> tuple[Bool[Tensor, "group candidate class"], Bool[Tensor, "group candidate class"]]:
+    """Which (candidate, class) entries are positive and which are negative; those of ignored candidates are neither.
+
+    An object is a negative example of every class but its own.
+    """
+    positive = labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)
+    return positive, ~positive & (labels >= 0).unsqueeze(-1)
+
+
+def is_object(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate"]:
+    """Which candidates are positives of any class."""
+    return (labels >= 0) & (labels < classes)
+
+
+def at_label(
+    values: Float[Tensor, "group candidate class"], labels: Int[Tensor, "group candidate"]
+) -> Float[Tensor, "group candidate"]:
+    """Each candidate's value at its own class; any of its values where it is no object."""
+    classes = values.shape[2]
+    if classes == 1:  # gather and its backward cost more than the loss on a last dimension of 1
+        return values.squeeze(-1)
+    return values.gather(-1, labels.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
+
+
+def positive_iou(iou: Float[Tensor, "..."], positive: Bool[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Overlap at positives within [0, 1], 0 elsewhere; a box that is NaN overlaps nothing."""
+    return torch.where(positive, iou.nan_to_num(0.0), 0.0).clamp(0, 1)
+
+
+def reduce_groups(
+    loss: Float[Tensor, " group"], counted: Bool[Tensor, " group"], reduction: str
+) -> Float[Tensor, "..."]:
+    """Reduce one value per group; groups that are not ``counted`` are 0 and have no part in the mean."""
+    check_choice("reduction", reduction, REDUCTIONS)
+    loss = torch.where(counted, loss, 0.0)
+    if reduction == "none":
+        return loss
+    return loss.sum() / counted.sum().clamp(min=1) if reduction == "mean" else loss.sum()
+
+
+def reduce_rows(loss: Float[Tensor, "positive dimension"], reduction: str) -> Float[Tensor, "..."]:
+    """Sum a localization loss over dimensions, then reduce over positives; no positive gives a zero with a graph."""
+    check_choice("reduction", reduction, REDUCTIONS)
+    if reduction == "none":
+        return loss.sum(-1)
+    return loss.sum() / max(loss.shape[0], 1) if reduction == "mean" else loss.sum()
+
+
+# --------------------------------------------------------------------------------------------------------- modules
+
+
+class FunctionalLoss(nn.Module):
+    """A loss function with its options bound; a misspelled option or a wrong value fails at construction."""
+
+    function: Callable[..., Tensor]
+
+    def __init__(self, *, loss_weight: float = 1.0, **options: Any) -> None:
+        super().__init__()
+        known = [name for name in inspect.signature(self.function).parameters if name not in TENSOR_INPUTS]
+        unknown = [name for name in options if name not in known]
+        if unknown:
+            raise TypeError(f"{type(self).__name__} has no option {unknown}; it takes loss_weight, {', '.join(known)}")
+        self.loss_weight = loss_weight
+        self.options = options
+
+    def extra_repr(self) -> str:
+        """Show the bound options."""
+        return ", ".join(
+            f"{name}={value!r}" for name, value in {"loss_weight": self.loss_weight, **self.options}.items()
+        )
+
+
+class ClassificationLoss(FunctionalLoss):
+    """Module form of a ``loss(logits, labels, *, iou=None, level=None)`` function.
+
+    Args:
+        loss_weight: Factor of the loss.
+        nonfinite: ``"raise"`` refuses inf and NaN among the logits; ``"drop"`` treats their candidates as ignored and
+            counts them in the buffer ``dropped``.
+        **options: Options of the function.
+    """
+
+    dropped: Tensor
+
+    def __init__(self, *, loss_weight: float = 1.0, nonfinite: str = "raise", **options: Any) -> None:
+        super().__init__(loss_weight=loss_weight, **options)
+        check_choice("nonfinite", nonfinite, NONFINITE)
+        self.nonfinite = nonfinite
+        self.register_buffer("dropped", torch.zeros((), dtype=torch.int64), persistent=False)
+        nothing = torch.zeros(0, 0, 1)
+        self.function(nothing, torch.zeros(0, 0, dtype=torch.int64), iou=nothing[..., 0], **options)
+
+    def forward(self, logits: Tensor, labels: Tensor, **tensors: Tensor | None) -> Tensor:
+        """Return the weighted loss; see the function for shapes."""
+        if self.nonfinite == "drop":
+            finite = logits.isfinite()
+            kept = finite.all(-1)
+            self.dropped += (~kept).sum()
+            logits, labels = torch.where(finite, logits, 0.0), torch.where(kept, labels, -1)
+        return self.loss_weight * self.compute(logits, labels, **tensors)
+
+    def compute(self, logits: Tensor, labels: Tensor, **tensors: Tensor | None) -> Tensor:
+        """Return the unweighted loss; a loss with state overrides this."""
+        return self.function(logits, labels, **tensors, **self.options)
+
+
+class LocalizationLoss(FunctionalLoss):
+    """Module form of a ``loss(pred, target, *, iou=None)`` function.
+
+    Args:
+        loss_weight: Factor of the loss.
+        **options: Options of the function.
+    """
+
+    def __init__(self, *, loss_weight: float = 1.0, **options: Any) -> None:
+        super().__init__(loss_weight=loss_weight, **options)
+        nothing = torch.zeros(0, 1)
+        self.function(nothing, nothing, iou=nothing[:, 0], **options)
+
+    def forward(self, pred: Tensor, target: Tensor, **tensors: Tensor | None) -> Tensor:
+        """Return the weighted loss; see the function for shapes."""
+        return self.loss_weight * self.compute(pred, target, **tensors)
+
+    def compute(self, pred: Tensor, target: Tensor, **tensors: Tensor | None) -> Tensor:
+        """Return the unweighted loss; a loss with state overrides this."""
+        return self.function(pred, target, **tensors, **self.options)

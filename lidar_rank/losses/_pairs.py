@@ -1,0 +1,103 @@
+"""Sums over all (negative, positive) pairs without building a pair."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
+
+from lidar_rank.losses._shapes import Float
+
+
+class _ChebyshevMoments(torch.autograd.Function):
+    """``sum_i weight_i T_l(2 score_i - 1)`` over dim 1 for l < order, without a tensor of order times the size."""
+
+    @staticmethod
+    def forward(ctx: Any, score: Tensor, weight: Tensor, order: int) -> Tensor:
+        ctx.save_for_backward(score, weight)
+        ctx.order = order
+        x = 2 * score - 1
+        # T_l obeys a linear recurrence, so weight * T_l obeys it too.
+        last, current = weight.expand_as(score), weight * x
+        moments = [last.sum(1), current.sum(1)]
+        for _ in range(2, order):
+            last, current = current, 2 * x * current - last
+            moments.append(current.sum(1))
+        return torch.stack(moments, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        score, weight = ctx.saved_tensors
+        x = 2 * score - 1
+        # d T_l / dx = l U_(l-1), and U has the recurrence of T with another start.
+        last, current = torch.zeros_like(x), torch.ones_like(x)
+        slope = torch.zeros_like(x)
+        for degree in range(1, ctx.order):
+            slope += degree * grad[..., degree].unsqueeze(1) * current
+            last, current = current, 2 * x * current - last
+        return 2 * weight * slope, None, None
+
+
+def chebyshev_order(sharpness: float, dtype: torch.dtype) -> int:
+    """How many Chebyshev terms make a function of ``exp(sharpness * (n - p))`` exact to machine precision.
+
+    n and p lie in [0, 1]. The terms fall like a geometric series whose ratio the nearest singularity sets: here the
+    zero of ``1 + exp``, at i pi / sharpness.
+    """
+    distance = 2 * math.pi / sharpness  # on the scale where [0, 1] is stretched to [-1, 1]
+    return 4 + math.ceil(-math.log(torch.finfo(dtype).eps) / math.asinh(distance))
+
+
+def chebyshev_moments(
+    score: Float[Tensor, "group item *column"], weight: Float[Tensor, "group item *column"], order: int
+) -> Float[Tensor, "group *column order"]:
+    """Chebyshev moments, over the items, of scores in [0, 1]; differentiable in the scores."""
+    return _ChebyshevMoments.apply(score, weight, order)
+
+
+def pair_sum(
+    kernel: Callable[[Tensor], Tensor],
+    negative_moments: Float[Tensor, "*group order"],
+    positive_moments: Float[Tensor, "*group order"],
+) -> Float[Tensor, "*group"]:
+    """``sum_ij w_i v_j kernel(n_i - p_j)`` from the Chebyshev moments of n and p.
+
+    On [-1, 1] a smooth kernel is, to machine precision, a polynomial of low degree in n and p.
+    """
+    order = negative_moments.shape[-1]
+    degree = torch.arange(order, dtype=negative_moments.dtype, device=negative_moments.device)
+    transform = torch.cos(torch.outer(degree, (degree + 0.5) * (math.pi / order))) * (2 / order)
+    transform[0] /= 2
+    node = 0.5 + 0.5 * torch.cos((degree + 0.5) * (math.pi / order))
+    values = kernel(node[:, None] - node[None, :])
+    # Sums instead of matrix products, which a device may compute in less than float32.
+    rows = (transform[:, :, None] * values[None]).sum(1)
+    coefficients = (rows[:, None, :] * transform[None]).sum(-1)
+    weighted = (coefficients * positive_moments[..., None, :]).sum(-1)
+    return (negative_moments * weighted).sum(-1)
+
+
+def truncated_power_sums(
+    bound: Float[Tensor, "group query"],
+    score: Float[Tensor, "group item"],
+    weight: Float[Tensor, "group item"],
+    power: int,
+) -> Float[Tensor, "group query"]:
+    """``sum_j weight_j max(bound_i - score_j, 0)^power`` for power 1 or 2, by one sort and prefix sums.
+
+    Differentiable in ``bound`` and ``score``. Piecewise polynomial kernels are differences of such sums.
+    """
+    # Prefix sums of float32 lose the small differences that the polynomial below takes.
+    score, order = score.double().sort(1)
+    weight = weight.double().gather(1, order)
+    place = torch.searchsorted(score.detach(), bound.detach().double().contiguous())
+    wide = bound.double()
+    total = torch.zeros_like(wide)
+    for degree in range(power + 1):
+        prefix = F.pad((weight * score**degree).cumsum(1), (1, 0)).gather(1, place)
+        total = total + math.comb(power, degree) * (-1) ** degree * wide ** (power - degree) * prefix
+    return total.to(bound.dtype)

@@ -1,0 +1,94 @@
+"""Sigmoid focal loss: cross entropy that fades as an example becomes easy."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lidar_rank.losses._common import (
+    ClassificationLoss,
+    check_within,
+    classification_loss,
+    entry_masks,
+    is_object,
+    reduce_groups,
+    to_groups,
+)
+from lidar_rank.losses._shapes import Bool, Float, Int
+
+
+@classification_loss
+def sigmoid_focal_loss(
+    logits: Float[Tensor, "image candidate class"],
+    labels: Int[Tensor, "image candidate"],
+    *,
+    iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
+    level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    scope: str = "batch",
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Focal loss of every (candidate, class) entry over the number of positives.
+
+    With :math:`p_t` the probability given to the truth,
+
+    .. math:: \ell = \frac{1}{\max(P, 1)} \sum -\alpha_t (1 - p_t)^\gamma \log p_t
+
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 5.
+
+    Args:
+        logits: Raw scores.
+        labels: 0..C-1 an object's class, C background, -1 ignored.
+        iou: Not used.
+        level: Not used.
+        alpha: Weight of positives, 1 - alpha that of negatives, within [0, 1].
+        gamma: How fast easy examples fade, >= 0.
+        scope: :math:`P` counts the positives of the ``"batch"`` (the usual normaliser of detectors) or of each
+            ``"image"``.
+        reduction: Over groups: ``"mean"``, ``"sum"`` or ``"none"``. The batch is one group.
+
+    Returns:
+        A scalar, or one value per group for ``"none"``.
+
+    Raises:
+        ValueError: an input's shape, dtype or value, or an option, is not as described.
+
+    Example:
+        >>> sigmoid_focal_loss(torch.tensor([[[0.0], [2.0]]]), torch.tensor([[0, 1]]))
+        tensor(1.2809)
+    """
+    check_within(0, 1, alpha=alpha)
+    check_within(0, math.inf, gamma=gamma)
+    logits, labels = to_groups(scope, logits, labels)
+    positive, negative = entry_masks(labels, logits.shape[2])
+    loss = focal_terms(logits, positive, alpha, gamma)
+    return normalise_by_positives(loss * (positive | negative), labels, reduction)
+
+
+def focal_terms(
+    logits: Float[Tensor, "group candidate class"],
+    positive: Bool[Tensor, "group candidate class"],
+    alpha: float,
+    gamma: float,
+) -> Float[Tensor, "group candidate class"]:
+    """Focal loss of every entry, ignored ones included."""
+    # A positive is a negative of the opposite logit: one sigmoid and one softplus serve both.
+    wrong = torch.where(positive, -logits, logits)
+    weight = (1 - alpha) + (2 * alpha - 1) * positive.to(logits.dtype)
+    return weight * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
+
+
+def normalise_by_positives(
+    loss: Float[Tensor, "group candidate class"], labels: Int[Tensor, "group candidate"], reduction: str
+) -> Float[Tensor, "..."]:
+    """Sum each group over its number of positives (at least 1), then reduce over the groups with candidates."""
+    positives = is_object(labels, loss.shape[2]).sum(1).clamp(min=1)
+    return reduce_groups(loss.sum((1, 2)) / positives, (labels >= 0).any(1), reduction)
+
+
+class SigmoidFocalLoss(ClassificationLoss):
+    """Module form of :func:`sigmoid_focal_loss`."""
+
+    function = staticmethod(sigmoid_focal_loss)
