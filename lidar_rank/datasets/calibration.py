@@ -19,6 +19,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+from lidar_rank.kernels.frustum import points_in_frustum
+
 MATRIX_SHAPES: Final = {
     "P0": (3, 4),
     "P1": (3, 4),
@@ -100,18 +102,8 @@ class Calibration:
         Returns:
             True strictly inside the viewing frustum, which is how the official reduced clouds are cut.
         """
-        width_px, height_px = image_size
         projection = self.projections[2] @ self.lidar_to_camera_matrix
-        # Without the division by depth: it is slower, and undefined for points beside the camera.
-        u_scaled, v_scaled, depth = projection[:, :3] @ points_m.T.astype(np.float64) + projection[:, 3:]
-        return (
-            (depth > MIN_DEPTH_M)
-            & (depth < MAX_DEPTH_M)
-            & (u_scaled > 0)
-            & (u_scaled < width_px * depth)
-            & (v_scaled > 0)
-            & (v_scaled < height_px * depth)
-        )
+        return points_in_frustum(points_m, projection, *image_size, MIN_DEPTH_M, MAX_DEPTH_M)
 
     def camera_boxes_to_lidar(
         self,
