@@ -68,6 +68,7 @@ class _Instance:
     d: float
     rectangle: Rectangle
     scale: Sequence[float]
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     paint: Paint | None = None
     name: str | None = None
     size: Sequence[float] = (0.0, 0.0, 0.0)
@@ -138,7 +139,8 @@ class SceneBuilder:
         heading: float,
         paint: Paint,
         gap_m: float,
-        box_margin_m: float,
+        inset_m: Sequence[float],
+        lift_m: float,
     ) -> bool:
         """Add an object with a label if there is room for its box (length, width, height) and a gap around it.
 
@@ -151,7 +153,8 @@ class SceneBuilder:
             heading: Against the street's direction.
             paint: Of its painted or clothed parts.
             gap_m: Free space wanted on all sides.
-            box_margin_m: Space between the body and the box on every side but the lower one.
+            inset_m: From the rear, front, right, left and upper face of the box to the body.
+            lift_m: How far above the ground box and body begin.
 
         Returns:
             Whether it was added.
@@ -159,22 +162,29 @@ class SceneBuilder:
         rectangle = self._rectangle(s, d, heading, (size[0], size[1]))
         if not self._in_view(rectangle) or not self._claim(rectangle, gap_m):
             return False
-        scale = (size[0] - 2 * box_margin_m, size[1] - 2 * box_margin_m, size[2] - box_margin_m)
-        self._instances.append(_Instance(mesh, s, d, rectangle, scale, paint, name, size))
+        rear, front, right, left, top = inset_m
+        scale = (size[0] - rear - front, size[1] - right - left, size[2] - top)
+        ahead, aside, yaw = (rear - front) / 2, (right - left) / 2, rectangle[4]
+        shift = (
+            math.cos(yaw) * ahead - math.sin(yaw) * aside,
+            math.sin(yaw) * ahead + math.cos(yaw) * aside,
+            lift_m,
+        )
+        self._instances.append(_Instance(mesh, s, d, rectangle, scale, shift, paint, name, size))
         self.num_objects += 1
         return True
 
     def finish(self, rng: np.random.Generator) -> World:
         """Join everything; materials vary a little from thing to thing."""
         instances = self._instances
-        street_z = self.street.to_lidar(np.array([i.s for i in instances]), np.array([i.d for i in instances]))[..., 2]
-        pose = np.array([(i.rectangle[0], i.rectangle[1], z) for i, z in zip(instances, street_z, strict=True)])
+        at = self.street.to_lidar([i.s for i in instances], [i.d for i in instances])
+        at += np.array([i.shift for i in instances]).reshape(-1, 3)
         meshes = [*self._fixed, *(i.mesh for i in instances)]
         vertices = _place(
             [i.mesh for i in instances],
             np.array([i.scale for i in instances]).reshape(-1, 3),
             np.array([i.rectangle[4] for i in instances]),
-            pose.reshape(-1, 3),
+            at,
         )
         starts = np.cumsum([0, *(len(m.vertices) for m in meshes)])
         counts = [len(m.triangles) for m in meshes]
@@ -190,8 +200,8 @@ class SceneBuilder:
         albedo, colour = self._surfaces(mesh, counts, rng)
         scene = build_scene(mesh, np.repeat(owner_of, counts), albedo)
         objects = tuple(
-            WorldObject(i.name, _box(i, z), mesh.vertices[start : start + len(i.mesh.vertices)])
-            for i, z, start in zip(instances, street_z, starts[len(self._fixed) : -1], strict=True)
+            WorldObject(i.name, _box(i, z_bottom), mesh.vertices[start : start + len(i.mesh.vertices)])
+            for i, z_bottom, start in zip(instances, at[:, 2], starts[len(self._fixed) : -1], strict=True)
             if i.name is not None
         )
         return World(scene, colour, objects)
@@ -257,6 +267,6 @@ def _place(
     return turned + at.astype(np.float32)[thing]
 
 
-def _box(instance: _Instance, z: float) -> Float[np.ndarray, " 7"]:
+def _box(instance: _Instance, z_bottom: float) -> Float[np.ndarray, " 7"]:
     x, y, _, _, yaw = instance.rectangle
-    return np.array([x, y, z, *instance.size, (yaw + np.pi) % (2 * np.pi) - np.pi])
+    return np.array([x, y, z_bottom, *instance.size, (yaw + np.pi) % (2 * np.pi) - np.pi])

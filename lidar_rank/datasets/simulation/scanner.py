@@ -163,7 +163,10 @@ def scan(
     triangle, cosine = hits.triangle[hit], np.maximum(hits.cosine[hit], 0.02)
     material = scene.mesh.material[triangle]
     range_m = hits.range_m[hit]
-    noise_m = rng.normal(0, 0.008 + 0.0004 * range_m) + rng.normal(0, OPTICS["roughness_m"][material] / cosine)
+    noise_m = rng.normal(0, 0.012, len(hit)) + rng.normal(0, OPTICS["roughness_m"][material] / cosine)
+    # Neighbouring beams disagree by centimetres about the same surface, each over a few degrees of azimuth.
+    drift_m = rng.normal(0, 0.022, (len(BEAM_ELEVATION_DEG), 180))
+    noise_m += drift_m[beam[hit], np.degrees(np.arctan2(rays[hit, 4], rays[hit, 3])).astype(int) // 2]
     depth_m = rng.exponential(1.0, len(hit)) * OPTICS["depth_m"][material]
     measured_m = range_m + np.clip(noise_m, -0.5, 0.5) + depth_m
     intensity = _intensity(scene.albedo[triangle], material, cosine, range_m, beam[hit], rng)
@@ -222,6 +225,6 @@ def _loss(
 ) -> Float[np.ndarray, " hit"]:
     """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
     shiny = np.isin(material, [Material.PAINT, Material.TRIM, Material.RUBBER])
-    returned = np.where(shiny, 0.35 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.08) * cosine**0.5)
+    returned = np.where(shiny, 0.24 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.08) * cosine**0.5)
     light = returned / (range_m / 40.0) ** 2
     return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 2))

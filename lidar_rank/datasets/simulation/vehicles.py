@@ -1,6 +1,6 @@
 """Bodies of cars, vans, trucks and trams, in the unit box: x in [-0.5, 0.5] to the front, y likewise, z in [0, 1]."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -161,7 +161,34 @@ STYLES: dict[str, BodyStyle] = {
 }
 
 
-def _pillars(style: BodyStyle) -> Float[np.ndarray, " x"]:
+def _warped(style: BodyStyle, rng: np.random.Generator) -> BodyStyle:
+    """A relative of a style: cabin, hood and tail a little longer or shorter, belt and hood higher or lower."""
+    front, rear, belt, nose = rng.normal(0, [0.022, 0.014, 0.02, 0.02])
+
+    def along(x: float) -> float:
+        return x + front * float(np.exp(-(((x - 0.2) / 0.14) ** 2))) + rear * float(np.exp(-(((x + 0.32) / 0.12) ** 2)))
+
+    def up(x: float, z: float) -> float:
+        return (
+            z + nose * float(np.clip((0.5 - abs(x - 0.38) / 0.4), 0, 0.5)) * 2 + belt * max(0, 1 - abs(z - 0.62) / 0.3)
+        )
+
+    def both(pair: tuple[float, float]) -> tuple[float, float]:
+        return along(pair[0]), along(pair[1])
+
+    return replace(
+        style,
+        top=tuple((along(x), min(up(x, z), 1.0)) for x, z in style.top),
+        glass=both(style.glass),
+        windshield=both(style.windshield),
+        rear_window=both(style.rear_window),
+        belt=style.belt + belt,
+        roof=style.roof + rng.normal(0, 0.015),
+        sill=style.sill * rng.uniform(0.7, 1.1),
+    )
+
+
+def _pillars(style: BodyStyle) -> Float[np.ndarray, " edge"]:
     """Edges of the pillars in the side windows: pairs of x, painted in between."""
     rear, front = style.glass
     middle = rear + 0.52 * (front - rear)
@@ -173,31 +200,28 @@ def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
     pillars = _pillars(style)
     top_x, top_z = (np.array(c) for c in zip(*style.top, strict=True))
     x = np.unique(np.concatenate([top_x, pillars, style.glass, style.rear_window, style.windshield, [-0.45, 0.43]]))
-    top = np.interp(x, top_x, top_z) + 0.006 * rng.standard_normal() * (np.abs(x) < 0.45)
-    top = np.minimum(top, 1.0)
+    top = np.interp(x, top_x, top_z)
+    low = style.sill
     bottom = np.interp(
-        x,
-        [-0.5, -0.485, -0.44, -0.36, 0.38, 0.45, 0.485, 0.5],
-        [0.30, 0.21, 0.16, style.sill, style.sill, 0.14, 0.19, 0.26],
+        x, [-0.5, -0.485, -0.44, -0.36, 0.38, 0.45, 0.485, 0.5], [0.27, 0.17, 0.13, low, low, 0.12, 0.16, 0.24]
     )
+    blunt = rng.uniform(-0.08, 0.04)
     plan = np.interp(
         x,
-        [-0.5, -0.49, -0.46, -0.38, -0.2, 0.25, 0.40, 0.46, 0.485, 0.5],
-        [0.62, 0.80, 0.93, 0.985, 1, 1, 0.975, 0.90, 0.76, 0.55],
+        [-0.5, -0.49, -0.46, -0.38, -0.2, 0.25, 0.39, 0.45, 0.48, 0.5],
+        [0.62, 0.80, 0.93, 0.985, 1, 1, 0.965, 0.88 + blunt / 2, 0.74 + blunt, 0.50 + blunt],
     )
     belt = np.minimum(style.belt, top - 0.05)
     cabin = np.clip((top - style.belt) / (1 - style.belt), 0, 1)
-    shoulder, edge = 0.475, 0.43 - (0.43 - style.roof) * cabin
-    y = np.stack(
-        [0 * x, 0.40 + 0 * x, 0.465 + 0 * x, 0.495 + 0 * x, 0.5 + 0 * x, shoulder + 0 * x, edge, 0.75 * edge, 0 * x], 1
-    )
+    edge = 0.43 - (0.43 - style.roof) * cabin
     round_ = 0.06 * cabin + 0.015
-    lift = bottom[:, None] + (belt - bottom)[:, None] * np.array([0.0, 0.0, 0.14, 0.42, 0.72, 1.0])
+    lift = bottom[:, None] + (belt - bottom)[:, None] * np.array([0.0, 0.0, 0.12, 0.42, 0.72, 1.0])
     z = np.concatenate([lift, (top - round_)[:, None], (top - 0.2 * round_)[:, None], top[:, None]], 1)
-    y, x2 = y * plan[:, None], np.broadcast_to(x[:, None], y.shape)
-    half = np.stack([x2, y, z], -1)
-    other = half[:, ::-1] * np.array([1, -1, 1])
-    section = np.concatenate([half, other[:, 1:]], 1)
+    y = np.concatenate(
+        [np.broadcast_to([0.0, 0.42, 0.475, 0.5, 0.495, 0.47], (len(x), 6)), np.outer(edge, [1, 0.75, 0])], 1
+    )
+    half = np.stack([np.broadcast_to(x[:, None], y.shape), y * plan[:, None], z], -1)
+    section = np.concatenate([half, (half[:, ::-1] * np.array([1, -1, 1]))[:, 1:]], 1)
     ends = [section[i, None].mean(1, keepdims=True).repeat(section.shape[1], 1) for i in (0, -1)]
     section = np.concatenate([ends[0], section, ends[1]])
     return grid(section, _skin(style, np.concatenate([x[:1], x, x[-1:]]), pillars))
@@ -227,24 +251,29 @@ def _wheel(x: float, side: int, radius: tuple[float, float]) -> Mesh:
     return grid(points, np.broadcast_to(material, (4, 12)))
 
 
-def _fittings(style: BodyStyle) -> list[Mesh]:
+def _fittings(style: BodyStyle, rng: np.random.Generator) -> list[Mesh]:
     """Wheels, mirrors, lamps, plates, seats."""
-    rx = style.wheel_radius * 1.5 / 3.9
-    parts = [_wheel(x, side, (rx, style.wheel_radius)) for x in style.wheels for side in (-1, 1)]
+    parts = [
+        _wheel(x, side, (style.wheel_radius * 1.5 / 3.9, style.wheel_radius)) for x in style.wheels for side in (-1, 1)
+    ]
     mirror_x = style.glass[1] - 0.035
     for side in (-1, 1):
-        y = sorted((side * 0.47, side * 0.585))
+        y = sorted((side * 0.47, side * 0.575))
         parts.append(
-            box((mirror_x - 0.012, y[0], style.belt), (mirror_x + 0.018, y[1], style.belt + 0.085), Material.PAINT)
+            box((mirror_x - 0.012, y[0], style.belt), (mirror_x + 0.015, y[1], style.belt + 0.08), Material.PAINT)
         )
         y = sorted((side * 0.24, side * 0.40))
         parts.append(box((-0.502, y[0], 0.48), (-0.47, y[1], 0.585), Material.REFLECTOR))
-        y = sorted((side * 0.07, side * 0.30))
-        for seat in (0.02, -0.2):
-            parts.append(box((seat - 0.03, y[0], 0.3), (seat, y[1], 0.82), Material.CABIN))
+        for seat in rng.uniform([0.0, -0.24], [0.07, -0.16]):
+            back = np.array(
+                [[[seat + 0.03, side * y, 0.3], [seat - 0.03, side * y, rng.uniform(0.66, 0.82)]] for y in (0.08, 0.3)]
+            )
+            parts.append(grid(back, Material.CABIN))
     parts.append(box((-0.503, -0.15, 0.36), (-0.49, 0.15, 0.435), Material.REFLECTOR))
     parts.append(box((0.49, -0.15, 0.24), (0.502, 0.15, 0.315), Material.REFLECTOR))
-    parts.append(box((0.20, -0.42, 0.3), (0.21, 0.42, 0.6), Material.CABIN))
+    parts.append(
+        box((style.windshield[1] - 0.03, -0.42, 0.3), (style.windshield[1] - 0.02, 0.42, 0.58), Material.CABIN)
+    )
     return parts
 
 
@@ -255,9 +284,9 @@ def car_body(style: str, variant: int) -> Mesh:
     Raises:
         KeyError: the style is not in :data:`STYLES`.
     """
-    outline = STYLES[style]
     rng = np.random.default_rng([variant, sum(map(ord, style))])
-    return join([_body(outline, rng), *_fittings(outline)])
+    outline = _warped(STYLES[style], rng)
+    return join([_body(outline, rng), *_fittings(outline, rng)])
 
 
 @lru_cache(maxsize=32)

@@ -14,8 +14,13 @@ from lidar_rank.datasets.simulation.sizes import CLASSES, draw_size
 from lidar_rank.datasets.simulation.street import Side
 from lidar_rank.datasets.simulation.styles import STYLES, Style, draw_street, pick
 
-# Annotators draw boxes a little around what they see.
-BOX_MARGIN_M: Final = 0.03
+# Least and greatest space that annotators leave between a body and the rear, front, right, left and top of its box.
+VEHICLE_INSET_M: Final = ((0.02, 0.04, 0.01, 0.01, 0.0), (0.09, 0.13, 0.07, 0.07, 0.06))
+PERSON_INSET_M: Final = (0.0, 0.04)
+# How far labelled boxes begin above the ground beside them: mean and standard deviation in real scans.
+LIFT_M: Final = 0.03
+LIFT_STD_M: Final = 0.035
+PERSONS: Final = ("Pedestrian", "Cyclist")
 VARIANTS: Final = 16
 # Colour, intensity and share of the paints of cars.
 PAINTS: Final = (
@@ -91,8 +96,18 @@ class _Populating:
         if name in self.classes:
             size = draw_size(name, self.rng)
             mesh, paint = _body(name, size, self.rng), _paint(name, self.rng)
+            low, high = PERSON_INSET_M if name in PERSONS else VEHICLE_INSET_M
             self.builder.add_object(
-                name, mesh, tuple(size), s, d, heading=heading, paint=paint, gap_m=gap_m, box_margin_m=BOX_MARGIN_M
+                name,
+                mesh,
+                tuple(size),
+                s,
+                d,
+                heading=heading,
+                paint=paint,
+                gap_m=gap_m,
+                inset_m=tuple(self.rng.uniform(low, high, 5)),
+                lift_m=float(np.clip(self.rng.normal(LIFT_M, LIFT_STD_M), -0.1, 0.1)),
             )
 
     def spots(self, per_100m: float) -> Iterator[float]:
@@ -189,19 +204,19 @@ class _Populating:
                 kind = pick(self.style.boundary, rng)
             if self.street.in_crossing(np.linspace(s, s + length, 8), margin=1.0).max() == 0:
                 self._add_stretch(kind, s, length, side)
-            s += length + rng.exponential(1.5)
+            s += length + rng.exponential(1.0)
 
     def _add_stretch(self, kind: str, s: float, length: float, side: int) -> None:
         """One stretch of boundary; "open" adds nothing."""
         rng, add = self.rng, self.builder.add_scenery
         middle, face, d = s + length / 2, 0.0 if side > 0 else np.pi, self.side(side).boundary_at + 0.6
         if kind == "hedge":
-            size = (length, rng.uniform(0.7, 1.6), rng.uniform(0.9, 2.6))
+            size = (length, rng.uniform(0.7, 1.6), rng.uniform(1.0, 3.0))
             mesh = scenery.hedge(int(rng.integers(VARIANTS)))
             add(mesh, middle, side * (d + size[1] / 2), heading=face, scale=size, footprint=size[:2])
         elif kind == "wall":
             material = Material.STONE if rng.random() < 0.5 else Material.PLASTER
-            size = (length, 0.3, rng.uniform(0.5, 2.2))
+            size = (length, 0.3, rng.uniform(0.7, 2.6))
             add(scenery.wall(material), middle, side * d, scale=size, footprint=size[:2])
         elif kind == "fence":
             height = rng.uniform(0.9, 1.5)
@@ -217,7 +232,7 @@ class _Populating:
         elif kind == "bushes":
             for at in np.arange(s, s + length, 1.8):
                 wide = rng.uniform(1.2, 3.5)
-                self._add_bush(at, side * (d + wide / 2 + rng.uniform(0, 1.5)), (wide, wide, rng.uniform(0.7, 3.5)))
+                self._add_bush(at, side * (d + wide / 2 + rng.uniform(0, 1.5)), (wide, wide, rng.uniform(1.0, 4.0)))
 
     def _add_bush(self, s: float, d: float, size: tuple[float, float, float]) -> None:
         mesh = scenery.bush(int(self.rng.integers(VARIANTS)))
@@ -227,7 +242,7 @@ class _Populating:
     def close_view(self, side: int) -> None:
         """Houses and woods behind the boundary."""
         rng, edge = self.rng, self.side(side)
-        back = edge.boundary_at + rng.uniform(3, 12)
+        back = edge.boundary_at + rng.uniform(1.5, 9)
         kind = pick(self.style.backdrop, rng)
         s = self.start + rng.uniform(0, 12)
         while s < VIEW_M:
@@ -276,7 +291,7 @@ def _car_style(size: Float[np.ndarray, " 3"], rng: np.random.Generator) -> str:
 
 
 def _paint(name: str, rng: np.random.Generator) -> Paint:
-    if name in ("Pedestrian", "Cyclist"):
+    if name in PERSONS:
         red, green, blue = rng.uniform(0.05, 0.7, 3)
         return Paint((red, green, blue), rng.uniform(0.1, 0.45))
     paint = PAINTS[rng.choice(len(PAINTS), p=[share for _, share in PAINTS])][0]
