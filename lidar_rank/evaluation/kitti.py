@@ -1,0 +1,170 @@
+"""KITTI average precision of a set of detections: image, bird's eye view, 3D and orientation."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lidar_rank.evaluation.average_precision import NUM_SAMPLES, PrecisionCurve, average, precision_curve
+from lidar_rank.evaluation.matching import Matcher
+from lidar_rank.evaluation.overlaps import Overlaps, compute_overlaps
+from lidar_rank.evaluation.rules import (
+    DIFFICULTIES,
+    METRICS,
+    MIN_OVERLAP,
+    Difficulty,
+    ObjectTable,
+    detection_roles,
+    has_orientation,
+    object_roles,
+)
+
+
+@dataclass(frozen=True)
+class KittiResult:
+    """Precision curves of an evaluation.
+
+    Attributes:
+        curves: ``curves[class_name][metric]`` holds one curve per difficulty, easy to hard; metrics are ``"bbox"``,
+            ``"bev"`` and ``"3d"``.
+        min_overlap: IoU that each class had to exceed.
+        has_orientation: Whether every detection has an observation angle; without it there is no AOS.
+        num_frames: Frames evaluated.
+        sampling: Where precision was sampled, see :func:`precision_curve`.
+    """
+
+    curves: Mapping[str, Mapping[str, tuple[PrecisionCurve, ...]]]
+    min_overlap: Mapping[str, float]
+    has_orientation: bool
+    num_frames: int
+    sampling: str
+
+    def ap_percent(self) -> dict[str, dict[str, dict[str, list[float]]]]:
+        """Average precision, ready for JSON.
+
+        Returns:
+            ``{"Car": {"bbox": {"R11": [easy, moderate, hard], "R40": [...]}, "bev": ..., "3d": ..., "aos": ...}}``;
+            without orientation there is no ``"aos"``.
+        """
+        return {
+            class_name: {metric: _by_difficulty(samples) for metric, samples in self._samples(class_name)}
+            for class_name in self.curves
+        }
+
+    def _samples(self, class_name: str) -> Iterator[tuple[str, list[np.ndarray]]]:
+        curves = self.curves[class_name]
+        for metric in METRICS:
+            yield metric, [curve.precision for curve in curves[metric]]
+        if self.has_orientation:
+            yield "aos", [curve.orientation_similarity for curve in curves["bbox"]]
+
+
+def _by_difficulty(samples: Sequence[np.ndarray]) -> dict[str, list[float]]:
+    averages = [average(curve) for curve in samples]
+    return {name: [values[name] for values in averages] for name in averages[0]}
+
+
+def evaluate_kitti(
+    ground_truth: ObjectTable,
+    detections: ObjectTable,
+    *,
+    classes: Sequence[str] = tuple(MIN_OVERLAP),
+    min_overlap: Mapping[str, float] = MIN_OVERLAP,
+    drop_at_min_height: bool = False,
+    sampling: str = "official",
+) -> KittiResult:
+    """Evaluate detections like the KITTI object benchmark.
+
+    Args:
+        ground_truth: All objects of the frames, ``DontCare`` areas included.
+        detections: Of the same frames in the same order.
+        classes: Upper and lower case are the same.
+        min_overlap: IoU that a detection must exceed, by class.
+        drop_at_min_height: Whether objects of exactly the minimum image height (40, 25, 25 pixels) are ignored. The
+            benchmark's program kept them when most published results were made, later versions ignore them; the
+            difference is at most some hundredths of a percent.
+        sampling: ``"official"``, or ``"recall"`` for sets with fewer than 41 objects, see :func:`precision_curve`.
+
+    Raises:
+        ValueError: the frames differ or there are none, a score is not finite, a class has no ``min_overlap`` within
+            [0, 1), or ``sampling`` is unknown.
+    """
+    _check_frames(ground_truth, detections)
+    thresholds = {class_name: _threshold(class_name, min_overlap) for class_name in classes}
+    overlaps = compute_overlaps(ground_truth, detections)
+    curves: dict[str, dict[str, tuple[PrecisionCurve, ...]]] = {}
+    for class_name, threshold in thresholds.items():
+        matchers = [
+            match_class(overlaps, ground_truth, detections, class_name, difficulty, threshold, drop_at_min_height)
+            for difficulty in DIFFICULTIES
+        ]
+        curves[class_name] = {
+            metric: tuple(precision_curve(of_metric[metric], sampling) for of_metric in matchers) for metric in METRICS
+        }
+    num_frames = len(ground_truth.frame_ids)
+    return KittiResult(curves, thresholds, has_orientation(detections), num_frames, sampling)
+
+
+def match_class(
+    overlaps: Overlaps,
+    ground_truth: ObjectTable,
+    detections: ObjectTable,
+    class_name: str,
+    difficulty: Difficulty,
+    min_overlap: float,
+    drop_at_min_height: bool = False,
+) -> dict[str, Matcher]:
+    """Matchers of one class and difficulty, by metric; they count, and decide on each object and detection."""
+    object_role = object_roles(ground_truth, class_name, difficulty, drop_at_min_height=drop_at_min_height)
+    detection_role = detection_roles(detections, class_name, difficulty)
+    return {
+        metric: Matcher(overlaps, column, min_overlap, object_role, detection_role, detections.score)
+        for column, metric in enumerate(METRICS)
+    }
+
+
+def _check_frames(ground_truth: ObjectTable, detections: ObjectTable) -> None:
+    expected, got = list(ground_truth.frame_ids), list(detections.frame_ids)
+    if not expected:
+        raise ValueError("there are no frames to evaluate")
+    if expected != got:
+        differ = [pair for pair in zip(expected, got, strict=False) if pair[0] != pair[1]]
+        first = f"; first {differ[0][0]!r} against {differ[0][1]!r}" if differ else ""
+        raise ValueError(f"ground truth has {len(expected)} frames, detections {len(got)} or other ones{first}")
+    if not np.isfinite(detections.score).all():
+        raise ValueError("every detection needs a finite score; label files have none, result files do")
+
+
+def _threshold(class_name: str, min_overlap: Mapping[str, float]) -> float:
+    by_lower_name = {name.lower(): value for name, value in min_overlap.items()}
+    if class_name.lower() not in by_lower_name:
+        raise ValueError(f"no IoU threshold for class {class_name!r}, only for {list(min_overlap)}: pass min_overlap")
+    threshold = by_lower_name[class_name.lower()]
+    if not 0 <= threshold < 1:
+        raise ValueError(f"min_overlap of {class_name} must be within [0, 1), got {threshold}")
+    return threshold
+
+
+def format_table(result: KittiResult) -> str:
+    """A table to read: AP in percent, by class, metric, recall samples and difficulty."""
+    names = [difficulty.name for difficulty in DIFFICULTIES]
+    lines = ["".join([f"{'AP %':<24}", *(f"{name:>20}" for name in names)])]
+    lines.append(f"{f'{result.num_frames} frames':<24}" + f"{'R11':>10}{'R40':>10}" * len(names))
+    for class_name, by_metric in result.ap_percent().items():
+        for metric, ap in by_metric.items():
+            label = f"{class_name} {metric} @{result.min_overlap[class_name]:g}"
+            cells = zip(ap["R11"], ap["R40"], strict=True)
+            lines.append(f"{label:<24}" + "".join(f"{r11:>10.2f}{r40:>10.2f}" for r11, r40 in cells))
+    return "\n".join(lines + _notes(result))
+
+
+def _notes(result: KittiResult) -> list[str]:
+    few = [
+        f"{class_name} {difficulty.name} {curve.num_objects}"
+        for class_name, by_metric in result.curves.items()
+        for difficulty, curve in zip(DIFFICULTIES, by_metric["bbox"], strict=True)
+        if curve.num_objects < NUM_SAMPLES
+    ]
+    if not few or result.sampling != "official":
+        return []
+    return [f"objects: {', '.join(few)}; the benchmark's AP stays below 100 with fewer than {NUM_SAMPLES}"]

@@ -1,0 +1,36 @@
+"""Non-maximum suppression of rotated boxes seen from above."""
+
+import numpy as np
+from jaxtyping import Int, Shaped
+from numpy import ndarray
+
+from lidar_rank.geometry.rotated_iou import BEV_COLUMNS, checked_boxes
+from lidar_rank.kernels.rotated_iou import suppress_overlapping
+
+
+def nms_bev(
+    boxes: Shaped[ndarray, "n 5"], scores: Shaped[ndarray, " n"], iou_threshold: float
+) -> Int[ndarray, " kept"]:
+    """Keep each box that overlaps no better kept box by more than ``iou_threshold``.
+
+    Args:
+        boxes: (x, y, length, width, yaw) in metres and radians.
+        scores: Higher is better; of equal scores the earlier box is better.
+        iou_threshold: Within [0, 1]. At 1 everything is kept.
+
+    Returns:
+        Indices of the kept boxes, best first.
+
+    Raises:
+        ValueError: a shape is wrong, a value is not finite, a size is negative, or the threshold is outside [0, 1].
+    """
+    boxes = checked_boxes(boxes, BEV_COLUMNS, "boxes")
+    scores = np.asarray(scores)
+    if scores.shape != (len(boxes),):
+        raise ValueError(f"scores must have shape ({len(boxes)},), one per box, got {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"scores must be finite, got {scores[~np.isfinite(scores)][0]}")
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"iou_threshold must be within [0, 1], got {iou_threshold}")
+    best_first = np.argsort(-scores, kind="stable")
+    return best_first[suppress_overlapping(boxes[best_first], iou_threshold)]

@@ -1,0 +1,95 @@
+"""IoU of every box of one set with every box of another: numpy in, numpy out, no GPU.
+
+Boxes are upright and turned about the vertical axis. Seen from above they are (x, y, length, width, yaw), in 3D
+(x, y, z_bottom, length, width, height, yaw), in metres and radians in the LiDAR frame.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from typing import Final
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from numba import config as numba_config
+from numpy import ndarray
+
+from lidar_rank.kernels.rotated_iou import fill_pairwise_iou
+
+BEV_COLUMNS: Final = ("x", "y", "length", "width", "yaw")
+BOX_COLUMNS: Final = ("x", "y", "z_bottom", "length", "width", "height", "yaw")
+_PAIRS_WORTH_A_THREAD: Final = 50_000
+
+
+def pairwise_iou_bev(a: Shaped[ndarray, "n 5"], b: Shaped[ndarray, "m 5"]) -> Float[ndarray, "n m"]:
+    """IoU of rotated rectangles seen from above.
+
+    Args:
+        a: (x, y, length, width, yaw) in metres and radians, of any real dtype.
+        b: The same columns.
+
+    Returns:
+        float64 in [0, 1]; exactly 1 for a box with itself, 0 where a box has no area.
+
+    Raises:
+        ValueError: the number of columns is wrong, a value is not finite, or a size is negative.
+
+    Example:
+        >>> import numpy as np
+        >>> pairwise_iou_bev(np.array([[0, 0, 4, 2, 0]]), np.array([[0, 0, 4, 2, 0], [2, 0, 4, 2, 0], [9, 9, 4, 2, 1]]))
+        array([[1.        , 0.33333333, 0.        ]])
+    """
+    return _pairwise_iou(_stand_up(checked_boxes(a, BEV_COLUMNS, "a")), _stand_up(checked_boxes(b, BEV_COLUMNS, "b")))
+
+
+def pairwise_iou_3d(a: Shaped[ndarray, "n 7"], b: Shaped[ndarray, "m 7"]) -> Float[ndarray, "n m"]:
+    """IoU of upright 3D boxes.
+
+    Args:
+        a: (x, y, z_bottom, length, width, height, yaw) in metres and radians, of any real dtype.
+        b: The same columns.
+
+    Returns:
+        float64 in [0, 1]; exactly 1 for a box with itself, 0 where a box has no volume.
+
+    Raises:
+        ValueError: the number of columns is wrong, a value is not finite, or a size is negative.
+    """
+    return _pairwise_iou(checked_boxes(a, BOX_COLUMNS, "a"), checked_boxes(b, BOX_COLUMNS, "b"))
+
+
+def checked_boxes(boxes: Shaped[ndarray, "n c"], columns: Sequence[str], name: str) -> Float[ndarray, "n c"]:
+    """``boxes`` as contiguous float64.
+
+    Raises:
+        ValueError: the number of columns is wrong, a value is not finite, or a size is negative.
+    """
+    boxes = np.ascontiguousarray(boxes, dtype=np.float64)
+    if boxes.ndim != 2 or boxes.shape[1] != len(columns):
+        raise ValueError(f"{name} must have shape (N, {len(columns)}) with columns {columns}, got {boxes.shape}")
+    bad = ~np.isfinite(boxes)
+    sizes = [i for i, column in enumerate(columns) if column in ("length", "width", "height")]
+    bad[:, sizes] |= boxes[:, sizes] < 0
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{name}[{row}] has {columns[column]} = {boxes[row, column]}; values must be finite and sizes >= 0: "
+            f"drop the box, or look where it was decoded"
+        )
+    return boxes
+
+
+def _stand_up(boxes: Float[ndarray, "n 5"]) -> Float[ndarray, "n 7"]:
+    """Boxes of height 1 m that stand on the ground: their 3D IoU is the IoU seen from above."""
+    return np.insert(boxes, (2, 4), (0.0, 1.0), axis=1)
+
+
+def _pairwise_iou(a: Float[ndarray, "n 7"], b: Float[ndarray, "m 7"]) -> Float[ndarray, "n m"]:
+    iou = np.zeros((len(a), len(b)))
+    threads = min(int(numba_config.NUMBA_NUM_THREADS), 1 + iou.size // _PAIRS_WORTH_A_THREAD)
+    # Numba's own parallel loops may abort a process that forks after them, as data loaders do; a pool of ours may not.
+    # More parts than threads: rows differ in how many boxes they meet.
+    with ThreadPoolExecutor(threads) as pool:
+        parts = 4 * threads
+        list(pool.map(fill_pairwise_iou, np.array_split(a, parts), repeat(b), np.array_split(iou, parts)))
+    return iou
