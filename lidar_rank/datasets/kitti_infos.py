@@ -146,8 +146,8 @@ def database_entries(annotated: AnnotatedFrame, points_in_objects: list[int]) ->
 
 def _instances(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[dict[str, Any]]:
     labels, rows = annotated.labels, annotated.rows
-    height_m = labels.size_m[rows, :1]
-    center_m = labels.location_m[rows] - np.hstack([0 * height_m, height_m / 2, 0 * height_m])
+    center_m = labels.location_m[rows]
+    center_m[:, 1] -= labels.size_m[rows, 0] / 2
     center_px, depth_m = annotated.calibration.camera_to_image(center_m)
     # The host's camera boxes list length, height, width.
     boxes = np.column_stack([labels.location_m[rows], labels.size_m[rows][:, [2, 0, 1]], labels.yaw_rad[rows]])

@@ -108,7 +108,7 @@ def prepare_kitti(
         frames={split: len(frames) for split, frames in splits.items()},
         prepared=len(pending),
         kept=len(tasks) - len(pending),
-        database=_write_infos(root, splits, annotated, counts),
+        database=_write_infos(root, splits, annotated, counts, progress),
         ignored=ignored,
     )
 
@@ -275,9 +275,11 @@ def _write_infos(
     splits: Mapping[str, Sequence[Frame]],
     annotated: Mapping[Frame, AnnotatedFrame],
     counts: Mapping[Frame, list[int]],
+    progress: bool,
 ) -> dict[str, int]:
     """Write all info files; return the number of database objects by class."""
-    infos = {frame: frame_info(annotated[frame], counts[frame]) for frame in annotated}
+    frames_shown = tqdm(annotated, desc="writing infos", unit="frame", disable=not progress)
+    infos = {frame: frame_info(annotated[frame], counts[frame]) for frame in frames_shown}
     for split, frames in splits.items():
         content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in frames]}
         write_atomically(root / INFO_NAMES[split], pickle.dumps(content))

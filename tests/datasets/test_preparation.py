@@ -88,6 +88,30 @@ def test_infos_say_what_the_label_files_say(real_root):
             assert instance["bbox_label_3d"] == (-1 if name == "DontCare" else host_classes.index(name))
 
 
+@pytest.mark.real
+def test_infos_hold_the_calibration_and_the_projected_centres(real_root):
+    for info in load(real_root / "kitti_infos_val.pkl")["data_list"]:
+        lines = (real_root / "training" / "calib" / f"{info['sample_idx']:06d}.txt").read_text().splitlines()
+        given = {line.split(":")[0]: np.array(line.split()[1:], dtype=float) for line in lines if line}
+        rectification, to_reference = np.eye(4), np.eye(4)
+        rectification[:3, :3] = given["R0_rect"].reshape(3, 3)
+        to_reference[:3] = given["Tr_velo_to_cam"].reshape(3, 4)
+        images, lidar = info["images"], info["lidar_points"]
+        np.testing.assert_array_equal(images["R0_rect"], rectification)
+        np.testing.assert_array_equal(lidar["Tr_velo_to_cam"], to_reference)
+        np.testing.assert_array_equal(np.ravel(lidar["Tr_imu_to_velo"])[:12], given["Tr_imu_to_velo"])
+        np.testing.assert_allclose(images["CAM2"]["lidar2cam"], rectification @ to_reference, atol=1e-12)
+        for camera in range(4):
+            projection = given[f"P{camera}"].reshape(3, 4)
+            np.testing.assert_array_equal(images[f"CAM{camera}"]["cam2img"], [*projection, (0, 0, 0, 1)])
+            lidar_to_image = np.array(images[f"CAM{camera}"]["lidar2img"])
+            np.testing.assert_allclose(lidar_to_image[:3], projection @ rectification @ to_reference, atol=1e-9)
+        for instance in info["instances"]:
+            x, y, z, _, height, _, _ = instance["bbox_3d"]
+            u, v, depth = given["P2"].reshape(3, 4) @ [x, y - height / 2, z, 1]
+            np.testing.assert_allclose([*instance["center_2d"], instance["depth"]], [u / depth, v / depth, depth])
+
+
 def test_cut_out_points_are_those_in_the_box_seen_from_its_bottom(root):
     prepare(root)
     checked = 0
