@@ -13,12 +13,16 @@ from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
 from lidar_rank.datasets.simulation.scanner import Scene
 
 NEAR_PLANE_M: Final = 0.3
-# Annotators label what they can tell apart in the image; what is smaller or further becomes a DontCare area.
-MIN_HEIGHT_PX: Final = 15.0
-MAX_DEPTH_M: Final = 78.0
-# Least visible share of an object for the occlusion levels 0, 1 and 2; with less, level 3 (unknown) down to the last.
-VISIBLE_SHARES: Final = (0.80, 0.40, 0.12)
-LEAST_VISIBLE_SHARE: Final = 0.06
+# Annotators skip what is hard to tell apart: the smaller in the image, the more often. It becomes a DontCare area.
+ANNOTATED_HEIGHT_PX: Final = (14.0, 24.0)
+# ... and what has fewer points than a number drawn from this range, again for every object.
+ANNOTATED_POINTS: Final = (-2.0, 8.0)
+MAX_DEPTH_M: Final = 80.0
+# Least visible share of an object for the occlusion levels 0, 1 and 2; with less the level is 3, unknown.
+VISIBLE_SHARES: Final = (0.88, 0.50, 0.12)
+LABELLED_SHARE: Final = 0.06
+# Cars cut off by more than this get level 3 too.
+UNKNOWN_TRUNCATION: Final = 0.9
 RAYS_PER_SIDE: Final = 11
 
 
@@ -30,7 +34,7 @@ class View:
         bbox_px: left, top, right, bottom of the part inside the image.
         truncation: Share of the object's whole image box that lies outside the image.
         depth_m: Depth of its centre.
-        visible: Share of the rays through the object that reach it first; NaN where no ray meets it.
+        visible: Share of the rays through the object that reach it first.
     """
 
     bbox_px: Float[np.ndarray, " 4"]
@@ -39,30 +43,37 @@ class View:
     visible: float
 
 
-def label_lines(world: World, calibration: Calibration) -> list[str]:
+def label_lines(
+    world: World, calibration: Calibration, num_points: Int[np.ndarray, " object"], rng: np.random.Generator
+) -> list[str]:
     """Lines of the label file of a simulated frame, nearest object first, DontCare areas last.
 
     Args:
         world: The objects, and what hides them.
         calibration: Of the frame.
+        num_points: Points of the scan on each object of the world.
+        rng: Which of the small objects an annotator labels.
 
     Returns:
         KITTI's 15 columns, numbers to two decimals. Objects outside the image or wholly hidden have no line; those that
-        are too small or too far for an annotator make a DontCare area.
+        are too small, too far or too hidden for an annotator make a DontCare area.
     """
     labels, areas = [], []
-    for thing, view in sorted(_visible_objects(world, calibration), key=lambda pair: pair[1].depth_m):
-        if view.bbox_px[3] - view.bbox_px[1] < MIN_HEIGHT_PX or view.depth_m > MAX_DEPTH_M:
+    views = _views(world, calibration)
+    for index, view in sorted(views.items(), key=lambda item: item[1].depth_m):
+        height_px = view.bbox_px[3] - view.bbox_px[1]
+        too_small = height_px < rng.uniform(*ANNOTATED_HEIGHT_PX) or num_points[index] < rng.uniform(*ANNOTATED_POINTS)
+        if too_small or view.visible < LABELLED_SHARE or view.depth_m > MAX_DEPTH_M:
             areas.append("DontCare -1 -1 -10 " + _numbers(view.bbox_px) + " -1 -1 -1 -1000 -1000 -1000 -10")
         else:
-            labels.append(_object_line(thing, view, calibration))
+            labels.append(_object_line(world.objects[index], view, calibration))
     return labels + areas
 
 
 def _object_line(thing: WorldObject, view: View, calibration: Calibration) -> str:
     location, size, yaw = (column[0] for column in calibration.lidar_boxes_to_camera(thing.box[None]))
     alpha = float(wrap_angle(yaw - np.arctan2(location[0], location[2])))
-    occlusion = sum(view.visible < share for share in VISIBLE_SHARES)
+    occlusion = 3 if view.truncation > UNKNOWN_TRUNCATION else sum(view.visible < share for share in VISIBLE_SHARES)
     columns = np.concatenate([[alpha], view.bbox_px, size, location, [yaw]])
     return f"{thing.name} {view.truncation:.2f} {occlusion} {_numbers(columns)}"
 
@@ -71,24 +82,21 @@ def _numbers(values: Float[np.ndarray, " value"]) -> str:
     return " ".join(f"{value:.2f}" for value in values)
 
 
-def _visible_objects(world: World, calibration: Calibration) -> list[tuple[WorldObject, View]]:
-    """Objects of which the camera sees something."""
-    framed = []
-    for index, thing in enumerate(world.objects):
-        frame = _image_box(thing.vertices.astype(np.float64), calibration)
-        if frame is not None:
-            framed.append((index, *frame))
-    if not framed:
-        return []
-    boxes = np.stack([box for _, box, _ in framed])
-    shares = visible_shares(world.scene, calibration, np.array([index for index, _, _ in framed]), boxes)
-    seen = []
-    for (index, box, truncation), share in zip(framed, shares, strict=True):
-        if share >= LEAST_VISIBLE_SHARE:
-            thing = world.objects[index]
-            depth = float(calibration.lidar_to_camera(thing.box[None, :3])[0, 2])
-            seen.append((thing, View(box, truncation, depth, float(share))))
-    return seen
+def _views(world: World, calibration: Calibration) -> dict[int, View]:
+    """How the camera sees the objects of which it sees something, by their index."""
+    framed = {i: _image_box(thing.vertices.astype(np.float64), calibration) for i, thing in enumerate(world.objects)}
+    inside = {i: frame for i, frame in framed.items() if frame is not None}
+    if not inside:
+        return {}
+    boxes = np.stack([box for box, _ in inside.values()])
+    shares = visible_shares(world.scene, calibration, np.array(list(inside)), boxes)
+    centres = np.stack([world.objects[i].box[:3] for i in inside])
+    depths = calibration.lidar_to_camera(centres)[:, 2]
+    return {
+        i: View(box, truncation, float(depth), float(share))
+        for (i, (box, truncation)), depth, share in zip(inside.items(), depths, shares, strict=True)
+        if share > 0
+    }
 
 
 def _image_box(

@@ -38,7 +38,10 @@ BEAM_INTENSITY_OFFSET: Final = np.array([
 ])
 # fmt: on
 # Loss of intensity with range: metres, and how much.
-_FALL: Final = ([0, 5, 9, 15, 22, 27, 35, 45, 55, 65, 80], [0.08, 0.03, 0, 0, 0.03, 0.06, 0.13, 0.21, 0.28, 0.32, 0.36])
+_FALL: Final = (
+    [0, 5, 9, 15, 22, 27, 35, 45, 55, 65, 80],
+    [0.10, 0.04, 0.01, 0, 0.04, 0.08, 0.155, 0.24, 0.31, 0.35, 0.39],
+)
 BEAM_ORIGIN_M: Final = np.interp(BEAM_ELEVATION_DEG, [-25.0, -9.0, -8.9, 1.94], [0.116, 0.126, 0.198, 0.209])
 
 
@@ -212,8 +215,9 @@ def _intensity(
     fall = np.interp(range_m, *_FALL)
     mean = albedo * facing - fall + BEAM_INTENSITY_OFFSET[beam]
     speckled = mean + rng.normal(0, 1, len(mean)) * OPTICS["speckle"][material]
-    # Weak returns mostly read 0: real scans hardly know intensities between 0.01 and 0.1.
-    read = rng.random(len(mean)) < (speckled - 0.05) / 0.08
+    # Weak returns mostly read 0: beyond 10 m real scans hardly know intensities between 0.01 and 0.1.
+    dead = np.clip((range_m - 4) / 100, 0, 0.06)
+    read = rng.random(len(mean)) < (speckled - dead) / (0.02 + dead)
     return np.where(read, np.clip(np.round(speckled, 2), 0, 0.99), 0.0)
 
 
@@ -225,6 +229,6 @@ def _loss(
 ) -> Float[np.ndarray, " hit"]:
     """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
     shiny = np.isin(material, [Material.PAINT, Material.TRIM, Material.RUBBER])
-    returned = np.where(shiny, 0.24 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.08) * cosine**0.5)
+    returned = np.where(shiny, 0.24 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.03) * cosine**0.5)
     light = returned / (range_m / 40.0) ** 2
-    return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 2))
+    return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 1.6))

@@ -21,7 +21,7 @@ def bush(variant: int) -> Mesh:
     parts = []
     for _ in range(3):
         centre = rng.uniform([-0.2, -0.2, 0.3], [0.2, 0.2, 0.55])
-        parts.append(ellipsoid(centre, rng.uniform(0.25, 0.42, 3), Material.FOLIAGE, rows=6, columns=8))
+        parts.append(ellipsoid(centre, rng.uniform(0.25, 0.42, 3), Material.FOLIAGE, rows=5, columns=7))
     return _rough(join(parts), 0.035, rng)
 
 
@@ -36,7 +36,7 @@ def tree(variant: int) -> Mesh:
     for _ in range(6):
         centre = rng.uniform([-1.6, -1.6, low + 0.9], [1.6, 1.6, low + 4.0])
         radii = rng.uniform([0.9, 0.9, 0.7], [1.9, 1.9, 1.4])
-        parts.append(_rough(ellipsoid(centre, radii, Material.FOLIAGE, rows=6, columns=8), 0.14, rng))
+        parts.append(_rough(ellipsoid(centre, radii, Material.FOLIAGE, rows=5, columns=6), 0.14, rng))
     return join(parts)
 
 
@@ -63,7 +63,8 @@ def house(variant: int) -> Mesh:
             door = level == 1.0 and rng.random() < 0.15
             low = 0.0 if door else level
             opening = Material.WOOD if door else Material.GLASS
-            parts.append(box((x - 0.04, -0.503, low), (x + 0.04, -0.495, level + 1.3), opening))
+            pane = np.array([[[px, -0.503, z] for px in (x - 0.04, x + 0.04)] for z in (low, level + 1.3)])
+            parts.append(grid(pane, opening))
     ridge = np.array([[[x, -0.52, top - 0.2], [x, 0.0, top + 3.0], [x, 0.52, top - 0.2]] for x in (-0.52, 0.52)])
     return join([*parts, grid(ridge, Material.STONE)])
 

@@ -90,7 +90,7 @@ class Street:
             beyond = np.clip(across - side.boundary_at, 0, 12)
             step = side.kerb * np.clip((across - side.kerb_at) / 0.06, 0, 1) * (1 - self.in_crossing(s))
             height = height + np.where(across > 0, step + side.bank * beyond, 0.0)
-        height = height - 0.015 * np.minimum(np.abs(d), 8)
+        height = height - 0.008 * np.minimum(np.abs(d), 8)
         for amplitude, along, across, phase in self.waves:
             height = height + amplitude * np.sin(along * s + across * d + phase)
         return height

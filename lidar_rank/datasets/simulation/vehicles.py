@@ -214,7 +214,7 @@ def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
     belt = np.minimum(style.belt, top - 0.05)
     cabin = np.clip((top - style.belt) / (1 - style.belt), 0, 1)
     edge = 0.43 - (0.43 - style.roof) * cabin
-    round_ = 0.06 * cabin + 0.015
+    round_ = 0.085 * cabin + 0.015
     lift = bottom[:, None] + (belt - bottom)[:, None] * np.array([0.0, 0.0, 0.12, 0.42, 0.72, 1.0])
     z = np.concatenate([lift, (top - round_)[:, None], (top - 0.2 * round_)[:, None], top[:, None]], 1)
     y = np.concatenate(

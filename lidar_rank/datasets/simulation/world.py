@@ -33,8 +33,8 @@ PAINTS: Final = (
     (Paint((0.10, 0.28, 0.18), 0.06), 0.03),
 )
 SLOT_M: Final = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}
-PARKED: Final = (("Car", 0.88), ("Van", 0.09), ("Misc", 0.02), ("Truck", 0.01))
-DRIVING: Final = (("Car", 0.83), ("Van", 0.08), ("Truck", 0.05), ("Cyclist", 0.02), ("Tram", 0.01), ("Misc", 0.01))
+PARKED: Final = (("Car", 0.87), ("Van", 0.09), ("Misc", 0.02), ("Truck", 0.02))
+DRIVING: Final = (("Car", 0.77), ("Van", 0.08), ("Truck", 0.08), ("Cyclist", 0.02), ("Tram", 0.03), ("Misc", 0.02))
 CROSSING: Final = (("Car", 0.92), ("Van", 0.08))
 
 
@@ -118,7 +118,7 @@ class _Populating:
     def drive(self) -> None:
         """Traffic on the lanes of both directions, and on a crossing."""
         rng, street = self.rng, self.street
-        rate = self.style.traffic * rng.gamma(0.8, 1.25) / 100
+        rate = self.style.traffic * rng.gamma(2.0, 0.5) / 100
         for side in (-1, 1):
             road = self.side(side).road
             lanes = max(1, int(road // 3.0))
@@ -221,7 +221,7 @@ class _Populating:
         elif kind == "fence":
             height = rng.uniform(0.9, 1.5)
             for piece in np.arange(s, s + length - 2.5, 2.6):
-                add(scenery.picket_fence(12), piece + 1.3, side * d, scale=(2.5, 1, height), footprint=(2.5, 0.1))
+                add(scenery.picket_fence(9), piece + 1.3, side * d, scale=(2.5, 1, height), footprint=(2.5, 0.1))
         elif kind == "facade":
             size = (length, rng.uniform(8, 12), 1.0)
             mesh = scenery.house(int(rng.integers(VARIANTS)))

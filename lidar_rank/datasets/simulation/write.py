@@ -184,9 +184,10 @@ def _write_frame(job: _Job, index: int) -> None:
     rng = np.random.default_rng(np.random.SeedSequence(job.seed, spawn_key=(index,)))
     full = job.view == "full"
     world = make_world(rng, half_angle_rad=np.pi if full else _FRONT_HALF_ANGLE_RAD, classes=job.classes)
-    points, _ = scan(world.scene, rng, FULL_TURN_DEG if full else camera_window_deg(job.calibration))
+    points, owner = scan(world.scene, rng, FULL_TURN_DEG if full else camera_window_deg(job.calibration))
     frame = Frame(job.root / "training", f"{index:06d}")
     points.tofile(frame.points_path)
-    lines = label_lines(world, job.calibration)
+    num_points = np.bincount(owner[owner >= 0], minlength=len(world.objects))
+    lines = label_lines(world, job.calibration, num_points, rng)
     frame.label_path.write_text("".join(line + "\n" for line in lines))
     frame.calibration_path.write_text(format_calibration(job.calibration))
