@@ -1,1 +1,227 @@
-"""Commands: ``lidar-rank COMMAND --help`` teaches each."""
+"""Commands: ``lidar-rank COMMAND --help`` teaches each.
+
+A command imports what it needs when it runs: ``evaluate`` starts without torch, ``--help`` without anything.
+"""
+
+import argparse
+import ast
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit status. Bad input is one line on stderr and status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except (ValueError, OSError, ImportError) as error:
+        print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for add in (_add_simulate, _add_create_data, _add_train, _add_test, _add_evaluate):
+        add(commands)
+    return parser
+
+
+def _add_command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example: {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_simulate(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "simulate",
+        _simulate,
+        "Make a KITTI-format data set by ray casting: 64-beam scans, camera images, labels, splits.",
+        "lidar-rank simulate data/simulated --scans 500 --seed 0 --jobs 2 --no-images",
+    )
+    command.add_argument("out", type=Path, help="folder to make; an earlier simulated data set there is replaced")
+    command.add_argument("--scans", type=int, required=True, metavar="N", help="number of scans")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="same seed, same bytes (default 0)")
+    command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes (default 2)")
+    command.add_argument("--no-images", action="store_true", help="scans and labels only: much faster")
+    command.add_argument("--val", type=int, metavar="N", help="held-back scans (default: a fifth)")
+
+
+def _simulate(options: argparse.Namespace) -> None:
+    from lidar_rank.datasets import simulate_kitti
+
+    simulate_kitti(
+        options.out,
+        scans=options.scans,
+        seed=options.seed,
+        jobs=options.jobs,
+        images=not options.no_images,
+        val=options.val,
+    )
+
+
+def _add_create_data(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "create-data",
+        _create_data,
+        "Prepare a KITTI root: clouds inside the image, object database, annotation files. Safe to repeat.",
+        "lidar-rank create-data data/kitti",
+    )
+    command.add_argument("root", type=Path, help="folder with training/ and ImageSets/")
+    command.add_argument(
+        "--image-size",
+        type=int,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="size of the images in pixels, for a root without image_2",
+    )
+    command.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+
+
+def _create_data(options: argparse.Namespace) -> None:
+    from lidar_rank.datasets import prepare_kitti
+
+    prepare_kitti(options.root, image_size=options.image_size and tuple(options.image_size), jobs=options.jobs)
+
+
+def _add_evaluate(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "evaluate",
+        _evaluate,
+        "AP of KITTI result files. Exact, without torch; official thresholds are 0.7 for cars and 0.5 otherwise.",
+        "lidar-rank evaluate data/kitti/training/label_2 results --split data/kitti/ImageSets/val.txt --classes Car",
+    )
+    command.add_argument("label_dir", type=Path, help="folder of label files (training/label_2)")
+    command.add_argument("result_dir", type=Path, help="folder of result files, one per frame")
+    command.add_argument(
+        "--split", type=Path, help="file that lists the frames to evaluate (default: those with a result file)"
+    )
+    command.add_argument("--classes", nargs="+", default=["Car", "Pedestrian", "Cyclist"], help="default: all three")
+    command.add_argument("--iou", type=float, help="threshold for every class instead of the official ones")
+    command.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers to this file")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from lidar_rank.datasets.kitti_files import write_atomically
+    from lidar_rank.datasets.kitti_labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
+    from lidar_rank.evaluation import evaluate_kitti, format_table
+
+    frame_ids = read_frame_ids(options.split) if options.split else list_frame_ids(options.result_dir)
+    ground_truth = read_kitti_labels(options.label_dir, frame_ids)
+    detections = read_kitti_results(options.result_dir, frame_ids)
+    thresholds = {} if options.iou is None else {"min_overlap": dict.fromkeys(options.classes, options.iou)}
+    result = evaluate_kitti(ground_truth, detections, classes=options.classes, **thresholds)
+    print(format_table(result))
+    if options.json:
+        write_atomically(options.json, (json.dumps(result.ap_percent(), indent=2) + "\n").encode())
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", help="mmengine config, e.g. configs/second/second_kitti-car_small.py")
+    command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>)")
+    command.add_argument(
+        "--cfg-options",
+        nargs="+",
+        action=_KeyValues,
+        metavar="KEY=VALUE",
+        help="settings that replace those of the config, e.g. train_dataloader.batch_size=8",
+    )
+
+
+def _add_train(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "train",
+        _train,
+        "Train a config. KITTI_ROOT=DIR names the data (default data/kitti); torchrun starts the same on many GPUs.",
+        "lidar-rank train configs/second/second_dr_kitti-car_small.py --work-dir work_dirs/dr",
+    )
+    _add_config(command)
+    command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
+    command.add_argument("--amp", action="store_true", help="mixed precision (float16 on a GPU, bfloat16 on a CPU)")
+    command.add_argument(
+        "--seed", type=int, help="seed of weights, order and augmentation (default: the config's, else 0)"
+    )
+
+
+def _train(options: argparse.Namespace) -> None:
+    from lidar_rank.mm import running
+
+    running.train(
+        options.config,
+        work_dir=options.work_dir,
+        resume=options.resume,
+        amp=options.amp,
+        seed=options.seed,
+        options=options.cfg_options,
+    )
+
+
+def _add_test(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "test",
+        _test,
+        "Evaluate a checkpoint on the test set of its config.",
+        "lidar-rank test configs/second/second_dr_kitti-car_small.py work_dirs/dr/epoch_40.pth --out results",
+    )
+    _add_config(command)
+    command.add_argument("checkpoint", help="weights trained with this config (.pth)")
+    command.add_argument("--out", help="folder for KITTI result files, one per frame")
+
+
+def _test(options: argparse.Namespace) -> None:
+    from lidar_rank.mm import running
+
+    running.test(
+        options.config, options.checkpoint, out=options.out, work_dir=options.work_dir, options=options.cfg_options
+    )
+
+
+class _KeyValues(argparse.Action):
+    """Collect ``key=value`` words into a dictionary; values are Python literals where they can be."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the words of one use of the option."""
+        pairs = {}
+        for word in values:
+            key, separator, value = word.partition("=")
+            if not separator:
+                parser.error(f"{option_string} takes KEY=VALUE, got {word!r}")
+            pairs[key] = _literal(value)
+        setattr(namespace, self.dest, pairs)
+
+
+def _literal(text: str) -> object:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+# SECOND on a patch of 38.4 m x 38.4 m with 0.1 m voxels and a thin network: trains on two CPU cores.
+_base_ = ["./second_kitti-car.py"]
+
+point_cloud_range = [0, -19.2, -3, 38.4, 19.2, 1]
+voxel_size = [0.1, 0.1, 0.2]
+
+model = dict(
+    data_preprocessor=dict(
+        voxel_layer=dict(point_cloud_range=point_cloud_range, voxel_size=voxel_size, max_voxels=(16000, 16000))
+    ),
+    middle_encoder=dict(
+        sparse_shape=[21, 384, 384],
+        output_channels=32,
+        encoder_channels=((16,), (32, 32), (32, 32)),
+        encoder_paddings=((1,), (1, 1), (1, 1)),
+    ),
+    backbone=dict(in_channels=64, layer_nums=[3, 3], out_channels=[64, 64]),
+    neck=dict(in_channels=[64, 64], out_channels=[64, 64]),
+    bbox_head=dict(
+        in_channels=128,
+        feat_channels=128,
+        anchor_generator=dict(
+            type="AlignedAnchor3DRangeGenerator", ranges=[[0, -19.2, -1.78, 38.4, 19.2, -1.78]], align_corner=False
+        ),
+    ),
+)
+
+train_pipeline = _base_.train_pipeline
+test_pipeline = _base_.test_pipeline
+for transform in (*train_pipeline, *test_pipeline[1].transforms):
+    if "point_cloud_range" in transform:
+        transform["point_cloud_range"] = point_cloud_range
+train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline)))
+val_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))
+val_evaluator = dict(point_cloud_range=point_cloud_range)
+test_evaluator = val_evaluator
+train_cfg = dict(val_interval=10)

@@ -1,0 +1,74 @@
+"""The anchor head of voxel detectors, with the image boundary kept for the loss."""
+
+import torch
+from mmdet3d.models.dense_heads import Anchor3DHead
+from torch import Tensor
+
+from lidar_rank.geometry import paired_iou_3d
+from lidar_rank.mm import seam
+from lidar_rank.mm.registry import MODELS
+
+# The host's constructor decides by the type of the loss whether to sample anchors and whether scores are sigmoids.
+_UNSAMPLED_SIGMOID = {"type": "mmdet.FocalLoss", "use_sigmoid": True}
+
+
+@MODELS.register_module()
+class PerImageAnchor3DHead(Anchor3DHead):
+    """mmdet3d's ``Anchor3DHead`` for the losses of the core.
+
+    Each image is one group of candidates, over all levels and classes; ignored anchors carry label -1. The loss gets
+    the rotated 3D IoU of each positive's regressed box with its object, differentiable. Options are the host's;
+    ``loss_cls`` and ``loss_bbox`` are losses of scope ``lidar_rank``, which normalise themselves.
+    """
+
+    def __init__(self, *args, loss_cls: dict, **kwargs) -> None:
+        super().__init__(*args, loss_cls=_UNSAMPLED_SIGMOID, **kwargs)
+        self.loss_cls = MODELS.build(loss_cls)
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        dir_cls_preds: list[Tensor],
+        batch_gt_instances_3d: list,
+        batch_input_metas: list[dict],
+        batch_gt_instances_ignore: list | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch; arguments as the host's."""
+        anchors, labels, box_targets, direction_targets = self._targets(
+            cls_scores, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore
+        )
+        positive = seam.is_positive(labels, self.num_classes)
+        deltas = seam.by_image(bbox_preds, self.box_code_size)[positive]
+        deltas_wanted = box_targets[positive]
+        priors = anchors.expand(len(labels), -1, -1)[positive]
+        iou = paired_iou_3d(self.bbox_coder.decode(priors, deltas), self.bbox_coder.decode(priors, deltas_wanted))
+
+        logits = seam.by_image(cls_scores, self.num_classes)
+        level = seam.level_of_candidate(cls_scores, self.num_classes)
+        losses = {
+            "loss_cls": self.loss_cls(logits, labels, iou=seam.iou_of_candidates(iou, positive), level=level),
+            "loss_bbox": self.loss_bbox(*self._angle_by_sine(deltas, deltas_wanted), iou=iou.detach()),
+        }
+        if self.use_direction_classifier:
+            direction = seam.by_image(dir_cls_preds, 2)[positive]
+            losses["loss_dir"] = self.loss_dir(
+                direction, direction_targets[positive], avg_factor=max(len(direction), 1)
+            )
+        return losses
+
+    def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
+        """Anchors (candidate, 7), then labels, encoded boxes and directions by (image, candidate, ...)."""
+        sizes = [level.shape[-2:] for level in cls_scores]
+        anchors_of_images = self.get_anchors(sizes, metas, device=cls_scores[0].device)
+        anchors = torch.cat([level.reshape(-1, self.box_code_size) for level in anchors_of_images[0]])
+        labels, label_weights, boxes, _, directions, *_ = self.anchor_target_3d(
+            anchors_of_images, objects, metas, ignored, num_classes=self.num_classes, sampling=False
+        )
+        labels, label_weights, boxes, directions = (
+            torch.cat(levels, dim=1) for levels in (labels, label_weights, boxes, directions)
+        )
+        return anchors, labels.masked_fill(label_weights == 0, -1), boxes, directions
+
+    def _angle_by_sine(self, deltas: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        return self.add_sin_difference(deltas, wanted) if self.diff_rad_by_sin else (deltas, wanted)

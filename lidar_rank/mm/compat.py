@@ -1,0 +1,100 @@
+"""Every repair of the host that the pinned versions need: one function each, with the reason."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.fileio.backends import LocalBackend
+from mmengine.logging import HistoryBuffer
+from numba.core.dispatcher import Dispatcher
+
+from lidar_rank import sparse
+from lidar_rank.datasets.kitti_files import write_atomically
+
+_HISTORY_STATISTICS = ("min", "max", "current", "mean")
+
+
+def allow_mmengine_checkpoints() -> None:
+    """Let ``torch.load`` read mmengine checkpoints with its weights-only check left on.
+
+    mmengine 0.10.7 stores its loss history in every checkpoint and loads with the default of ``torch.load``, which
+    since torch 2.6 refuses classes that are not on a list: neither resuming nor ``load_from`` works.
+    https://github.com/open-mmlab/mmengine/issues/1617
+    """
+    multiarray = np.core.multiarray
+    dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
+    torch.serialization.add_safe_globals(
+        [
+            HistoryBuffer,
+            np.ndarray,
+            np.dtype,
+            *dtypes,
+            (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+            (multiarray.scalar, "numpy.core.multiarray.scalar"),
+            (_history_statistic, "builtins.getattr"),
+        ]
+    )
+
+
+def _history_statistic(owner: type, name: str) -> Any:
+    """Stand in for ``getattr`` while a checkpoint is read: a history names its four methods, no more may be fetched."""
+    if owner is not HistoryBuffer or name not in _HISTORY_STATISTICS:
+        raise ValueError(f"a checkpoint may name {_HISTORY_STATISTICS} of HistoryBuffer only, got {owner}.{name}")
+    return getattr(owner, name)
+
+
+def write_checkpoints_whole() -> None:
+    """Make mmengine write a file under a temporary name, then rename it.
+
+    mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile, or a full disk, leaves a torn file under the
+    name that ``--resume`` reads.
+    """
+
+    def put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:  # noqa: ARG001 - a method of LocalBackend
+        target = Path(filepath)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(target, obj)
+
+    LocalBackend.put = put
+
+
+def restore_numpy_long() -> None:
+    """Give ``np.long`` back: mmdet3d 1.4.0's object sampler asks for it, numpy 1.24 to 1.26 do not have it."""
+    if "long" not in vars(np):
+        np.long = np.int_
+
+
+def silence_known_warnings() -> None:
+    """Hide warnings of the pinned set about itself, which a user can do nothing about."""
+    for message in (
+        "DeprecationWarning: pos_bboxes",
+        "torch.meshgrid: in an upcoming release",
+        "dir_offset and dir_limit",
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def cache_compiled_augmentation() -> None:
+    """Keep the machine code of mmdet3d's augmentation on disk; it is not kept, and every loading process compiles.
+
+    The host's functions compile in 15 s on an idle core, which without this each data worker of each epoch does again.
+    """
+    from mmdet3d.datasets.transforms import data_augment_utils
+    from mmdet3d.structures.ops import box_np_ops
+
+    for module in (data_augment_utils, box_np_ops):
+        for member in vars(module).values():
+            if isinstance(member, Dispatcher):
+                member.enable_caching()
+
+
+def apply() -> None:
+    """Apply every repair; importing ``lidar_rank.mm`` does it, before the host takes its layers from spconv."""
+    sparse.backend()
+    allow_mmengine_checkpoints()
+    write_checkpoints_whole()
+    restore_numpy_long()
+    silence_known_warnings()
+    cache_compiled_augmentation()

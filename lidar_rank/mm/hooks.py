@@ -1,0 +1,84 @@
+"""Hooks of the training loop: reproducible epochs, and checkpoints that fit."""
+
+import functools
+
+import numpy as np
+import torch
+from mmdet3d.datasets.transforms.dbsampler import BatchSampler
+from mmengine.dataset import worker_init_fn
+from mmengine.dist import get_rank
+from mmengine.hooks import Hook
+from mmengine.runner import Runner, set_random_seed
+
+from lidar_rank.mm.registry import HOOKS
+
+
+@HOOKS.register_module()
+class EpochSeedHook(Hook):
+    """Make an epoch's randomness a function of (seed, epoch, rank), so that a resumed run equals one never stopped.
+
+    mmengine restores weights and optimiser but no random state, and starts the workers of every epoch with one seed:
+    a resumed run would see other augmentations, and without persistent workers each epoch the same ones. The order in
+    which objects are drawn from the database is part of it.
+
+    Raises:
+        ValueError: before training, if the workers outlive an epoch, as their state then depends on when a run started.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Refuse persistent workers; load one sample, so that each epoch's workers start with numba's code compiled."""
+        if runner.train_dataloader.persistent_workers:
+            raise ValueError("EpochSeedHook needs train_dataloader.persistent_workers=False, got True")
+        runner.train_dataloader.dataset[0]
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Seed this process, the workers that are about to start, and the object samplers that they copy."""
+        seed = int(np.random.SeedSequence((runner.seed, runner.epoch)).generate_state(1)[0] >> 1)
+        set_random_seed(seed, diff_rank_seed=True)
+        loader = runner.train_dataloader
+        loader.worker_init_fn = functools.partial(
+            worker_init_fn, num_workers=loader.num_workers, rank=get_rank(), seed=seed
+        )
+        for sampler in _object_samplers(loader.dataset):
+            sampler._indices = np.sort(sampler._indices)
+            sampler._reset()
+
+
+def _object_samplers(dataset: object) -> list[BatchSampler]:
+    """The samplers of every ObjectSample in the pipeline of a dataset, through wrappers such as RepeatDataset."""
+    while hasattr(dataset, "dataset"):
+        dataset = dataset.dataset
+    databases = [getattr(transform, "db_sampler", None) for transform in dataset.pipeline.transforms]
+    return [sampler for database in databases if database for sampler in database.sampler_dict.values()]
+
+
+@HOOKS.register_module()
+class CheckpointFitsHook(Hook):
+    """Stop when a checkpoint is of another model: the host would load what fits and leave the rest as initialised.
+
+    State that only a loss keeps (``loss_cls.*``) may differ, so that a run may start from one with another loss.
+
+    Raises:
+        ValueError: a parameter of the model is missing in the checkpoint or has another shape there.
+    """
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compare names and shapes before any weight is copied."""
+        saved = checkpoint.get("state_dict", checkpoint)
+        model = runner.model.module if hasattr(runner.model, "module") else runner.model
+        wanted = {name: value for name, value in model.state_dict().items() if ".loss_" not in name}
+        missing = [name for name in wanted if name not in saved]
+        reshaped = [name for name in wanted if name in saved and not _same_shape(saved[name], wanted[name])]
+        if not missing and not reshaped:
+            return
+        name = (missing + reshaped)[0]
+        got = f"shape {tuple(saved[name].shape)}" if name in saved else "nothing"
+        raise ValueError(
+            f"checkpoint {runner._load_from or 'in ' + runner.work_dir} is not of this config's model:"
+            f" {len(missing)} of {len(wanted)} tensors are missing, {len(reshaped)} have another shape;"
+            f" {name} needs {tuple(wanted[name].shape)}, got {got}. Give the config that it was trained with"
+        )
+
+
+def _same_shape(a: object, b: torch.Tensor) -> bool:
+    return isinstance(a, torch.Tensor) and a.shape == b.shape

@@ -1,0 +1,111 @@
+"""Training and testing of a config, as ``lidar-rank train`` and ``lidar-rank test`` call them."""
+
+import os
+from pathlib import Path
+
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+import lidar_rank.mm  # noqa: F401 - registers all that configs name
+
+
+def train(
+    config: str,
+    *,
+    work_dir: str | None = None,
+    resume: bool = False,
+    amp: bool = False,
+    seed: int | None = None,
+    options: dict | None = None,
+) -> None:
+    """Train ``config``; under ``torchrun`` or Slurm this is one of many processes.
+
+    Args:
+        config: Path of an mmengine config.
+        work_dir: Where logs and checkpoints go; default ``work_dirs/<config name>``.
+        resume: Go on from the newest checkpoint in ``work_dir``; start anew if there is none.
+        amp: Mixed precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.
+        seed: Seed of weights, order and augmentation; default that of the config, else 0.
+        options: Settings that replace those of the config, keys with dots.
+
+    Raises:
+        FileNotFoundError: the config, or a file of the data set that it names, does not exist.
+    """
+    cfg = _load(config, work_dir, options)
+    _check_data(cfg, "train_dataloader", "val_dataloader")
+    cfg.resume = resume
+    cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
+    if amp:
+        _use_mixed_precision(cfg)
+    Runner.from_cfg(cfg).train()
+
+
+def test(
+    config: str, checkpoint: str, *, out: str | None = None, work_dir: str | None = None, options: dict | None = None
+) -> dict[str, float]:
+    """Evaluate ``checkpoint`` on the test set of ``config`` and return its metrics.
+
+    Args:
+        config: Path of an mmengine config.
+        checkpoint: Path of weights trained with it.
+        out: Folder for KITTI result files, one per frame.
+        work_dir: Where logs go; default ``work_dirs/<config name>``.
+        options: Settings that replace those of the config, keys with dots.
+
+    Raises:
+        FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint at {checkpoint}")
+    cfg = _load(config, work_dir, options)
+    _check_data(cfg, "test_dataloader")
+    cfg.load_from = checkpoint
+    if out:
+        cfg.test_evaluator.result_dir = out
+    return Runner.from_cfg(cfg).test()
+
+
+def _load(config: str, work_dir: str | None, options: dict | None) -> Config:
+    if not Path(config).is_file():
+        raise FileNotFoundError(
+            f"no config at {config}: they lie in configs/, e.g. configs/second/second_kitti-car_small.py"
+        )
+    cfg = Config.fromfile(config)
+    cfg.merge_from_dict(options or {})
+    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(config).stem)
+    cfg.launcher = _launcher()
+    if not torch.cuda.is_available():
+        cfg.env_cfg.dist_cfg.backend = "gloo"
+    return cfg
+
+
+def _launcher() -> str:
+    """Who started this process: torchrun and Slurm say so in the environment."""
+    if "LOCAL_RANK" in os.environ:
+        return "pytorch"
+    return "slurm" if int(os.environ.get("SLURM_NTASKS", "1")) > 1 else "none"
+
+
+def _use_mixed_precision(cfg: Config) -> None:
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    if torch.cuda.is_available():
+        cfg.optim_wrapper.loss_scale = "dynamic"
+    else:
+        cfg.optim_wrapper.update(dtype="bfloat16", loss_scale=1.0)
+
+
+def _check_data(cfg: Config, *loaders: str) -> None:
+    """Fail before the model is built if a data set is not prepared."""
+    for loader in loaders:
+        dataset = cfg[loader].dataset
+        while "dataset" in dataset:
+            dataset = dataset.dataset
+        if "ann_file" not in dataset:
+            continue
+        annotations = Path(dataset.get("data_root") or "", dataset.ann_file)
+        if not annotations.is_file():
+            raise FileNotFoundError(
+                f"{loader} needs {annotations}, which does not exist. Prepare the data set with"
+                f" 'lidar-rank create-data {dataset.get('data_root')}', or name another root with KITTI_ROOT=DIR"
+            )

@@ -1,0 +1,129 @@
+"""Training and testing of configs, start to end, on simulated scans."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lidar_rank.mm import running
+
+
+def weights(work_dir: Path, epoch: int = 2) -> dict[str, torch.Tensor]:
+    return torch.load(work_dir / f"epoch_{epoch}.pth", map_location="cpu")["state_dict"]
+
+
+def scalars(work_dir: Path) -> list[dict]:
+    (log,) = work_dir.glob("*/vis_data/scalars.json")
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def test_train_logs_losses_and_ap_and_keeps_the_best(small_config, brief, tmp_path):
+    running.train(small_config, work_dir=str(tmp_path), options=brief)
+    rows = scalars(tmp_path)
+    losses = [row["loss"] for row in rows if "loss" in row]
+    assert len(losses) == 4
+    assert all(loss > 0 for loss in losses)
+    validation = [row for row in rows if "kitti/Car/3d/R40/moderate" in row]
+    assert len(validation) == 1
+    assert 0 <= validation[0]["kitti/Car/3d/R40/moderate"] <= 100
+    assert len(list(tmp_path.glob("best_kitti_Car_3d_R40_moderate_epoch_2.pth"))) == 1
+    assert list(tmp_path.glob("*/vis_data/events.out.tfevents*"))
+
+
+def test_resumed_run_equals_one_never_stopped(small_config, brief, tmp_path):
+    running.train(small_config, work_dir=str(tmp_path / "whole"), options=brief)
+    running.train(small_config, work_dir=str(tmp_path / "parts"), options=brief | {"train_cfg.max_epochs": 1})
+    running.train(small_config, work_dir=str(tmp_path / "parts"), options=brief, resume=True)
+    whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    first = weights(tmp_path / "whole", epoch=1)
+    assert any((whole[name] != first[name]).any() for name in whole), "the second epoch changed nothing"
+    for name in whole:
+        torch.testing.assert_close(parts[name], whole[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_seed_changes_the_run(small_config, brief, tmp_path):
+    brief["train_cfg.max_epochs"] = 1
+    for seed in (0, 1):
+        running.train(small_config, work_dir=str(tmp_path / str(seed)), options=brief, seed=seed)
+    name = "bbox_head.conv_cls.weight"
+    assert (weights(tmp_path / "0", 1)[name] != weights(tmp_path / "1", 1)[name]).any()
+
+
+def test_test_command_writes_result_files_that_evaluate_to_the_same_ap(
+    small_config, brief, tmp_path, simulated_root, capsys
+):
+    from lidar_rank.cli import main
+
+    running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
+    # An untrained detector finds nothing above 0.1: let every box through.
+    options = {"model.test_cfg.score_thr": 0.0, "test_evaluator.point_cloud_range": None}
+    metrics = running.test(
+        small_config, str(tmp_path / "w" / "epoch_2.pth"), out=str(tmp_path / "out"), options=options
+    )
+    files = sorted(path.stem for path in (tmp_path / "out").glob("*.txt"))
+    assert files == (simulated_root / "ImageSets" / "val.txt").read_text().split()
+    labels, out = simulated_root / "training" / "label_2", tmp_path / "out"
+    assert main(["evaluate", str(labels), str(out), "--classes", "Car", "--json", str(tmp_path / "ap.json")]) == 0
+    assert "Car 3d @0.7" in capsys.readouterr().out
+    ap = json.loads((tmp_path / "ap.json").read_text())
+    assert ap["Car"]["bbox"]["R40"] == pytest.approx(
+        [metrics[f"kitti/Car/bbox/R40/{d}"] for d in ("easy", "moderate", "hard")]
+    )
+
+
+def test_mixed_precision_trains(small_config, brief, tmp_path):
+    brief["train_cfg.max_epochs"] = 1
+    running.train(small_config, work_dir=str(tmp_path), options=brief, amp=True)
+    losses = [row["loss"] for row in scalars(tmp_path) if "loss" in row]
+    assert all(torch.isfinite(torch.tensor(losses)))
+
+
+def test_missing_config_checkpoint_or_data_is_one_clear_error(small_config, tmp_path, monkeypatch):
+    with pytest.raises(FileNotFoundError, match=r"no config at nowhere\.py"):
+        running.train("nowhere.py")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at nowhere\.pth"):
+        running.test(small_config, "nowhere.pth")
+    monkeypatch.setenv("KITTI_ROOT", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match=r"create-data .*absent"):
+        running.train(small_config, work_dir=str(tmp_path))
+
+
+def test_checkpoint_of_another_model_is_refused(small_config, brief, tmp_path):
+    other = {"state_dict": {"bbox_head.conv_cls.weight": torch.zeros(6, 512, 1, 1)}, "meta": {}}
+    torch.save(other, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth is not of this config's model"):
+        running.test(small_config, str(tmp_path / "other.pth"), work_dir=str(tmp_path))
+    brief["load_from"] = str(tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"have another shape; .* Give the config"):
+        running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
+
+
+@pytest.mark.slow
+def test_run_killed_in_the_middle_of_an_epoch_resumes_to_the_same_weights(small_config, brief, tmp_path):
+    brief["train_dataloader.dataset.times"] = 3
+    running.train(small_config, work_dir=str(tmp_path / "whole"), options=brief)
+
+    options = [f"{key}={value}" for key, value in brief.items()]
+    command = [sys.executable, "-m", "lidar_rank.cli", "train", small_config]
+    command += ["--work-dir", str(tmp_path / "killed"), "--cfg-options", *options]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ})
+    for line in process.stdout:
+        if re.search(r"Epoch\(train\)\s+\[2\]\[2/6\]", line):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    time.sleep(1)
+    assert not (tmp_path / "killed" / "epoch_2.pth").exists()
+
+    running.train(small_config, work_dir=str(tmp_path / "killed"), options=brief, resume=True)
+    whole, killed = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    for name in whole:
+        torch.testing.assert_close(killed[name], whole[name], rtol=1e-4, atol=1e-6, msg=name)

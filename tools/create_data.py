@@ -1,0 +1,7 @@
+"""Prepare a KITTI root: ``python tools/create_data.py ROOT ...`` is ``lidar-rank create-data ROOT ...``."""
+
+import sys
+
+from lidar_rank.cli import main
+
+sys.exit(main(["create-data", *sys.argv[1:]]))

@@ -1,0 +1,7 @@
+"""Train a config: ``python tools/train.py CONFIG ...`` is ``lidar-rank train CONFIG ...``."""
+
+import sys
+
+from lidar_rank.cli import main
+
+sys.exit(main(["train", *sys.argv[1:]]))
