@@ -4,6 +4,7 @@
 localization; see docs/losses.md.
 """
 
+from lidar_rank.losses.cross_entropy import BinaryCrossEntropyLoss, cross_entropy_loss
 from lidar_rank.losses.dr import DRLoss, dr_effective_negatives, dr_loss, temperature_from_h
 from lidar_rank.losses.focal import SigmoidFocalLoss, sigmoid_focal_loss
 from lidar_rank.losses.l1 import (
@@ -16,19 +17,42 @@ from lidar_rank.losses.l1 import (
     decaying_smooth_l1_loss,
     smooth_l1_loss,
 )
+from lidar_rank.losses.ohem import OHEMLoss, ohem_loss
+from lidar_rank.losses.rankdet import (
+    ClassRankingLoss,
+    GlobalRankingLoss,
+    IoURankingLoss,
+    RankDetLoss,
+    class_ranking_loss,
+    global_ranking_loss,
+    iou_ranking_loss,
+    rank_det_loss,
+)
 
 __all__ = [
     "AuthenticSmoothL1Loss",
     "BalancedL1Loss",
+    "BinaryCrossEntropyLoss",
+    "ClassRankingLoss",
     "DRLoss",
     "DecayingSmoothL1Loss",
+    "GlobalRankingLoss",
+    "IoURankingLoss",
+    "OHEMLoss",
+    "RankDetLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
     "authentic_smooth_l1_loss",
     "balanced_l1_loss",
+    "class_ranking_loss",
+    "cross_entropy_loss",
     "decaying_smooth_l1_loss",
     "dr_effective_negatives",
     "dr_loss",
+    "global_ranking_loss",
+    "iou_ranking_loss",
+    "ohem_loss",
+    "rank_det_loss",
     "sigmoid_focal_loss",
     "smooth_l1_loss",
     "temperature_from_h",

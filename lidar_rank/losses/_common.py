@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lidar_rank.losses._shapes import Bool, Float, Int
@@ -187,6 +188,27 @@ def at_label(
     return values.gather(-1, labels.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
 
 
+def take_highest(
+    score: Float[Tensor, "group item *column"],
+    there: Bool[Tensor, "group item *column"],
+    count: Int[Tensor, "group *column"],
+    most: int | None = None,
+) -> tuple[Float[Tensor, "group room *column"], Bool[Tensor, "group room *column"], Int[Tensor, "group room *column"]]:
+    """Return the ``count`` (no more than ``most``) highest scores that are there, highest first.
+
+    Returns:
+        The scores, which places hold one, and the items they came from.
+    """
+    # On the CPU a count costs nothing to read and the room shrinks to it; elsewhere room for every item costs less than
+    # stopping for the answer.
+    room = score.shape[1] if most is None else min(most, score.shape[1])
+    if score.device.type == "cpu" and count.numel() > 0:
+        room = min(room, max(int(count.max()), 1))
+    values, source = torch.where(there, score, ABSENT).topk(room, dim=1)
+    place = torch.arange(room, device=score.device).view(1, -1, *[1] * (score.ndim - 2))
+    return values, (place < count.unsqueeze(1)) & there.gather(1, source), source
+
+
 def positive_iou(iou: Float[Tensor, "..."], positive: Bool[Tensor, "..."]) -> Float[Tensor, "..."]:
     """Overlap at positives within [0, 1], 0 elsewhere; a box that is NaN overlaps nothing."""
     return torch.where(positive, iou.nan_to_num(0.0), 0.0).clamp(0, 1)
@@ -209,6 +231,29 @@ def reduce_rows(loss: Float[Tensor, "positive dimension"], reduction: str) -> Fl
     if reduction == "none":
         return loss.sum(-1)
     return loss.sum() / max(loss.shape[0], 1) if reduction == "mean" else loss.sum()
+
+
+class _WithGradient(torch.autograd.Function):
+    """A value per group whose gradient is given, for losses that set it by hand."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors[len(tensors) // 2 :])
+        return value.clone()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        gradients = ctx.saved_tensors
+        scaled = [gradient * grad.view(-1, *[1] * (gradient.ndim - 1)) for gradient in gradients]
+        return None, *scaled, *[None] * len(gradients)
+
+
+def with_gradient(
+    value: Float[Tensor, " group"], inputs: tuple[Tensor, ...], gradients: tuple[Tensor, ...]
+) -> Float[Tensor, " group"]:
+    """Return ``value`` such that its gradient with respect to each of ``inputs`` is the given one."""
+    return _WithGradient.apply(value, *inputs, *gradients)
 
 
 # --------------------------------------------------------------------------------------------------------- modules

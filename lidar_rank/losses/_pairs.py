@@ -59,6 +59,15 @@ def chebyshev_moments(
     return _ChebyshevMoments.apply(score, weight, order)
 
 
+def chebyshev_values(score: Float[Tensor, "group item"], order: int) -> Float[Tensor, "group item order"]:
+    """Chebyshev polynomials of scores in [0, 1]: what the moments are sums of."""
+    x = 2 * score - 1
+    values = [torch.ones_like(x), x]
+    for _ in range(2, order):
+        values.append(2 * x * values[-1] - values[-2])
+    return torch.stack(values, -1)
+
+
 def pair_sum(
     kernel: Callable[[Tensor], Tensor],
     negative_moments: Float[Tensor, "*group order"],

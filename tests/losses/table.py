@@ -18,7 +18,7 @@ class Row:
     options: dict = field(default_factory=dict)
     # The gradient is that of the value, so torch's gradcheck applies; otherwise the paper stops a gradient somewhere.
     exact_gradient: bool = True
-    reads_iou: bool = False
+    iou_gradient: bool = False  # trains the boxes through iou
     cuts_ties: bool = False  # picks a fixed number of entries, and among equal ones by position
     per_image: bool = False  # reduction="none" gives one value per image, whatever else is in the batch
 
@@ -49,6 +49,99 @@ CLASSIFICATION = [
         )
         for surrogate in ("logistic", "quadratic", "hinge")
         for ablation in ("none", "neg_only", "all", "worst")
+    ),
+]
+
+CLASSIFICATION += [
+    Row(losses.cross_entropy_loss, losses.BinaryCrossEntropyLoss, oracles.cross_entropy),
+    Row(
+        losses.cross_entropy_loss,
+        losses.BinaryCrossEntropyLoss,
+        oracles.cross_entropy,
+        {"scope": "image"},
+        per_image=True,
+    ),
+    Row(losses.ohem_loss, losses.OHEMLoss, oracles.ohem, cuts_ties=True, per_image=True),
+    Row(
+        losses.ohem_loss,
+        losses.OHEMLoss,
+        oracles.ohem,
+        {"ratio": 1.5, "min_negatives": 4},
+        cuts_ties=True,
+        per_image=True,
+    ),
+    Row(losses.ohem_loss, losses.OHEMLoss, oracles.ohem, {"min_negatives": 0, "scope": "batch"}, cuts_ties=True),
+]
+
+
+def ranking_rows(function: Callable, module: type, oracle: Callable) -> list[Row]:
+    options = [{"mining": mining} for mining in ("none", "ohem", "group")]
+    options += [{"surrogate": "logistic", "mining": mining} for mining in ("none", "ohem", "group")]
+    options += [{"surrogate": "sigmoid", "mining": "none"}]
+    options += [{"score": "logit", "mining": mining} for mining in ("none", "group")]
+    options += [{"mining": "none", "scope": "batch"}, {"mining": "ohem", "ratio": 0.7}, {"groups": 2}]
+    unweighted = [{"surrogate": name, "mining": "none", "reweight": False} for name in ("exp", "logistic")]
+    return [
+        Row(
+            function,
+            module,
+            oracle,
+            chosen,
+            exact_gradient="reweight" in chosen,
+            cuts_ties=chosen.get("mining") == "ohem",
+            per_image="scope" not in chosen,
+        )
+        for chosen in options + unweighted
+    ]
+
+
+CLASSIFICATION += [
+    *ranking_rows(losses.global_ranking_loss, losses.GlobalRankingLoss, oracles.global_ranking),
+    *ranking_rows(losses.class_ranking_loss, losses.ClassRankingLoss, oracles.class_ranking),
+    Row(
+        losses.global_ranking_loss,
+        losses.GlobalRankingLoss,
+        oracles.global_ranking,
+        {"empty": "virtual"},
+        exact_gradient=False,
+        per_image=True,
+    ),
+    Row(
+        losses.class_ranking_loss,
+        losses.ClassRankingLoss,
+        oracles.class_ranking,
+        {"class_total": "mean"},
+        exact_gradient=False,
+        per_image=True,
+    ),
+    *(
+        Row(
+            losses.iou_ranking_loss,
+            losses.IoURankingLoss,
+            oracles.iou_ranking,
+            options,
+            iou_gradient=True,
+            per_image="scope" not in options,
+        )
+        for options in (
+            {},
+            {"surrogate": "sigmoid", "alpha": 5.0},
+            {"surrogate": "logistic"},
+            {"pair_total": "sum"},
+            {"scope": "batch"},
+        )
+    ),
+    *(
+        Row(
+            losses.rank_det_loss,
+            losses.RankDetLoss,
+            oracles.rank_det,
+            options,
+            exact_gradient=False,
+            iou_gradient=True,
+            per_image=True,
+        )
+        for options in ({}, {"global_weight": 0.5, "class_weight": 2.0, "iou_weight": 3.0, "alpha": 2.0})
     ),
 ]
 

@@ -79,6 +79,25 @@ def test_gradient_is_the_papers(row):
     assert_close(gradient(row, problem), want, 1e-7)
 
 
+@rows([row for row in CLASSIFICATION if row.iou_gradient])
+def test_gradient_of_iou_is_the_papers(row):
+    problem = make_problem(3, candidates=14)
+    want = finite_difference(row, problem, problem.iou)
+    assert want.abs().max() > 1e-4
+    problem.iou.requires_grad_()
+    call(row, problem).backward()
+    assert_close(problem.iou.grad, want, 1e-7)
+
+
+@rows([row for row in CLASSIFICATION if not row.iou_gradient])
+def test_boxes_do_not_learn_through_weights(row):
+    problem = make_problem(3)
+    problem.logits.requires_grad_()
+    problem.iou.requires_grad_()
+    call(row, problem).backward()
+    assert problem.iou.grad is None or (problem.iou.grad == 0).all()
+
+
 @rows([row for row in CLASSIFICATION if row.exact_gradient])
 def test_gradcheck(row):
     problem = make_problem(4, candidates=10)

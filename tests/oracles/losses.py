@@ -28,8 +28,8 @@ def softplus(x: float) -> float:
     return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
 
 
-def groups(logits, labels, scope, iou=None, level=None):
-    """Yield per group a list of candidates (logits, label, iou, level)."""
+def split(logits, labels, scope, iou=None, level=None):
+    """Return, per group, its list of candidates (logits, label, iou, level)."""
     rows = [
         [
             (logits[b][n], labels[b][n], iou[b][n] if iou else None, level[n] if level else 0)
@@ -73,13 +73,35 @@ def focal_entry(x, positive, alpha, gamma):
 
 def sigmoid_focal(logits, labels, iou, level, frozen, *, alpha=0.25, gamma=2.0, scope="batch"):
     values, counted = [], []
-    for group in groups(logits, labels, scope):
+    for group in split(logits, labels, scope):
         total, positives = 0.0, 0
         for row, label, *_ in group:
             if label >= 0:
                 total += sum(focal_entry(x, label == c, alpha, gamma) for c, x in enumerate(row))
                 positives += label < len(row)
         values.append(total / max(positives, 1))
+        counted.append(has_candidates(group))
+    return mean_over(values, counted)
+
+
+def cross_entropy(logits, labels, iou, level, frozen, *, scope="batch"):
+    values, counted = [], []
+    for group in split(logits, labels, scope):
+        positive, negative = entries(group, score=float)
+        total = sum(softplus(-x) for x in positive) + sum(softplus(x) for x in negative)
+        values.append(total / max(len(positive) + len(negative), 1))
+        counted.append(has_candidates(group))
+    return mean_over(values, counted)
+
+
+def ohem(logits, labels, iou, level, frozen, *, ratio=3.0, min_negatives=100, scope="image"):
+    values, counted = [], []
+    for group in split(logits, labels, scope):
+        positive, negative = entries(group, score=float)
+        quota = int(ratio * len(positive)) if positive else min_negatives
+        hardest = sorted((softplus(x) for x in negative), reverse=True)[:quota]
+        total = sum(softplus(-x) for x in positive) + sum(hardest)
+        values.append(total / (len(positive) or max(min_negatives / ratio, 1.0)))
         counted.append(has_candidates(group))
     return mean_over(values, counted)
 
@@ -113,8 +135,8 @@ def dr(
     scope="image",
 ):  # fmt: skip
     values, counted = [], []
-    stopped = groups(frozen.logits, labels, scope) if detach_q and frozen else groups(logits, labels, scope)
-    for group, stopped_group in zip(groups(logits, labels, scope), stopped, strict=True):
+    stopped = split(frozen.logits, labels, scope) if detach_q and frozen else split(logits, labels, scope)
+    for group, stopped_group in zip(split(logits, labels, scope), stopped, strict=True):
         (pos, neg), (pos_at, neg_at) = entries(group), entries(stopped_group)
         if topk_neg is not None:
             chosen = sorted(range(len(neg)), key=lambda i: -neg[i])[:topk_neg]
@@ -135,6 +157,130 @@ def dr(
         values.append(scale * sum(losses) / len(losses))
         counted.append(has_candidates(group))
     return mean_over(values, counted)
+
+
+# ------------------------------------------------------------------------------------------------------ RankDetNet
+
+SURROGATE = {
+    "exp": math.exp,
+    "sigmoid": sigmoid,
+    "logistic": softplus,
+}
+
+
+def mine(negative, positives, mining, count, ratio):
+    """Which negatives of a column count: scores, or means of score intervals."""
+    if mining == "ohem":
+        return sorted(negative, reverse=True)[: int(ratio * positives)]
+    if mining == "none" or not negative:
+        return negative
+    low, high = min(negative), max(negative)
+    intervals = [[] for _ in range(count)]
+    for n in negative:
+        place = (n - low) / (high - low) * count if high > low else 0
+        intervals[min(int(place), count - 1)].append(n)
+    return [sum(interval) / len(interval) for interval in intervals if interval]
+
+
+def rank_pairs(neg, pos, stopped_neg, stopped_pos, surrogate, reweight, score):
+    """sum z L over pairs, z from the stopped scores; None without a pair."""
+    loss = SURROGATE[surrogate]
+    if not neg or not pos:
+        return None
+    weights = [loss(n - p) if reweight else 1.0 for n in stopped_neg for p in stopped_pos]
+    terms = [loss(n - p) for n in neg for p in pos]
+    total = sum(w * t for w, t in zip(weights, terms, strict=True)) / sum(weights)
+    return math.log(total) if score == "logit" else total
+
+
+def global_sides(group, f, mining, count, ratio, empty="zero"):
+    classes = len(group[0][0]) if group else 0
+    neg = [f(max(row)) for row, label, *_ in group if label == classes]
+    pos = [f(row[label]) for row, label, *_ in group if 0 <= label < classes]
+    if not pos and empty == "virtual":
+        pos = [1.0]
+    return mine(neg, len(pos), mining, count, ratio), pos
+
+
+def global_ranking(
+    logits, labels, iou, level, frozen, *, surrogate="exp", mining="group", groups=15, ratio=3.0, reweight=True,
+    score="prob", empty="zero", scope="image",
+):  # fmt: skip
+    f = sigmoid if score == "prob" else float
+    stopped = frozen.logits if frozen else logits
+    values = []
+    for live, held in zip(split(logits, labels, scope), split(stopped, labels, scope), strict=True):
+        (neg, pos), (held_neg, held_pos) = (
+            global_sides(group, f, mining, groups, ratio, empty) for group in (live, held)
+        )
+        values.append(rank_pairs(neg, pos, held_neg, held_pos, surrogate, reweight, score))
+    return mean_over(values, [value is not None for value in values])
+
+
+def class_sides(group, c, f, mining, count, ratio):
+    neg = [f(row[c]) for row, label, *_ in group if label >= 0 and label != c]
+    pos = [f(row[c]) for row, label, *_ in group if label == c]
+    return mine(neg, len(pos), mining, count, ratio), pos
+
+
+def class_ranking(
+    logits, labels, iou, level, frozen, *, surrogate="exp", mining="group", groups=3, ratio=3.0, reweight=True,
+    score="prob", class_total="sum", scope="image",
+):  # fmt: skip
+    f = sigmoid if score == "prob" else float
+    stopped = frozen.logits if frozen else logits
+    values, counted = [], []
+    for live, held in zip(split(logits, labels, scope), split(stopped, labels, scope), strict=True):
+        per_class = []
+        for c in range(len(live[0][0])):
+            (neg, pos), (held_neg, held_pos) = (
+                class_sides(group, c, f, mining, groups, ratio) for group in (live, held)
+            )
+            per_class.append(rank_pairs(neg, pos, held_neg, held_pos, surrogate, reweight, score))
+        per_class = [value for value in per_class if value is not None]
+        values.append(sum(per_class) / (len(per_class) or 1 if class_total == "mean" else 1))
+        counted.append(bool(per_class))
+    return mean_over(values, counted)
+
+
+def iou_ranking(
+    logits, labels, iou, level, frozen, *, alpha=1.0, surrogate="exp", pair_total="mean", max_positives=2048,
+    scope="image",
+):  # fmt: skip
+    """The overlap of the member with the lower score is taken from ``frozen``."""
+    held_iou = frozen.iou if frozen else iou
+    values, counted = [], []
+    for live, held in zip(
+        split(logits, labels, scope, iou, level), split(logits, labels, scope, held_iou, level), strict=True
+    ):
+        members = {}
+        for (row, label, s, k), (_, _, held_s, _) in zip(live, held, strict=True):
+            if 0 <= label < len(row):
+                members.setdefault((label, k), []).append((sigmoid(row[label]), s, held_s))
+        means = []
+        for objects in members.values():
+            terms = []
+            for i, (f_i, s_i, held_i) in enumerate(objects):
+                for j, (f_j, s_j, held_j) in enumerate(objects):
+                    if i != j:
+                        gain = (s_i - held_j) if f_i > f_j else (held_i - s_j)
+                        terms.append(SURROGATE[surrogate](-alpha * (f_i - f_j) * gain))
+            if terms:
+                means.append(sum(terms) / (len(terms) if pair_total == "mean" else 1))
+        values.append(sum(means) / (len(means) or 1 if pair_total == "mean" else 1))
+        counted.append(bool(means))
+    return mean_over(values, counted)
+
+
+def rank_det(
+    logits, labels, iou, level, frozen, *, surrogate="exp", mining="group", global_groups=15, class_groups=3, ratio=3.0,
+    alpha=1.0, global_weight=1.0, class_weight=1.0, iou_weight=1.0, scope="image",
+):  # fmt: skip
+    inputs = (logits, labels, iou, level, frozen)
+    mined = {"surrogate": surrogate, "mining": mining, "ratio": ratio, "scope": scope}
+    total = global_weight * global_ranking(*inputs, groups=global_groups, **mined)
+    total += class_weight * class_ranking(*inputs, groups=class_groups, **mined)
+    return total + iou_weight * iou_ranking(*inputs, alpha=alpha, surrogate=surrogate, scope=scope)
 
 
 # ---------------------------------------------------------------------------------------------------- localization

@@ -1,0 +1,72 @@
+"""Binary cross entropy of every class: the loss that the others re-weight or replace."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from lidar_rank.losses._common import (
+    ClassificationLoss,
+    classification_loss,
+    entry_masks,
+    reduce_groups,
+    to_groups,
+)
+from lidar_rank.losses._shapes import Bool, Float, Int
+
+
+@classification_loss
+def cross_entropy_loss(
+    logits: Float[Tensor, "image candidate class"],
+    labels: Int[Tensor, "image candidate"],
+    *,
+    iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
+    level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
+    scope: str = "batch",
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Mean of :math:`-\log p_t` over the (candidate, class) entries of candidates that are not ignored.
+
+    Args:
+        logits: Raw scores.
+        labels: 0..C-1 an object's class, C background, -1 ignored.
+        iou: Not used.
+        level: Not used.
+        scope: The mean is over the ``"batch"`` or over each ``"image"``.
+        reduction: Over groups: ``"mean"``, ``"sum"`` or ``"none"``. The batch is one group.
+
+    Returns:
+        A scalar, or one value per group for ``"none"``.
+
+    Raises:
+        ValueError: an input's shape, dtype or value, or an option, is not as described.
+
+    Example:
+        >>> cross_entropy_loss(torch.tensor([[[0.0], [2.0]]]), torch.tensor([[0, 1]]))
+        tensor(1.4100)
+    """
+    logits, labels = to_groups(scope, logits, labels)
+    positive, negative = entry_masks(labels, logits.shape[2])
+    loss = cross_entropy_terms(logits, positive) * (positive | negative)
+    return normalise_by_entries(loss, labels, reduction)
+
+
+def cross_entropy_terms(
+    logits: Float[Tensor, "group candidate class"], positive: Bool[Tensor, "group candidate class"]
+) -> Float[Tensor, "group candidate class"]:
+    """Cross entropy of every entry, ignored ones included."""
+    return F.softplus(torch.where(positive, -logits, logits))
+
+
+def normalise_by_entries(
+    loss: Float[Tensor, "group candidate class"], labels: Int[Tensor, "group candidate"], reduction: str
+) -> Float[Tensor, "..."]:
+    """Mean of each group over the entries of its candidates, then reduce over the groups with candidates."""
+    candidates = (labels >= 0).sum(1)
+    means = loss.sum((1, 2)) / (candidates * loss.shape[2]).clamp(min=1)
+    return reduce_groups(means, candidates > 0, reduction)
+
+
+class BinaryCrossEntropyLoss(ClassificationLoss):
+    """Module form of :func:`cross_entropy_loss`."""
+
+    function = staticmethod(cross_entropy_loss)
