@@ -1,0 +1,180 @@
+"""Anchors x objects -> the label and the object of each anchor."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+from numpy.typing import ArrayLike
+
+from lidar_rank.geometry.boxes import bev_bounds, nearest_bev
+from lidar_rank.kernels.assignment import match_anchors, overlapping_pairs, paired_rectangle_iou
+from lidar_rank.kernels.rotated_iou import paired_intersection_area
+
+OVERLAPS = ("nearest_bev", "rotated_bev", "3d")
+_BEV_OF_3D = [0, 1, 3, 4, 6]
+
+
+class Assignment(NamedTuple):
+    """What each anchor is to learn."""
+
+    labels: Int64[np.ndarray, " anchor"]
+    """Class of the matched object, ``num_classes`` for background, -1 for ignored."""
+    matched: Int64[np.ndarray, " anchor"]
+    """Row of the matched object; -1 where there is none."""
+    overlap: Float32[np.ndarray, " anchor"]
+    """Largest overlap with any object, matched or not."""
+
+
+class Pairs(NamedTuple):
+    """Objects and anchors that overlap, ordered by object."""
+
+    object_row: Int64[np.ndarray, " pair"]
+    anchor_row: Int64[np.ndarray, " pair"]
+    iou: Float32[np.ndarray, " pair"]
+
+
+class AnchorIndex:
+    """Anchors sorted once, so that each scan looks only at those that can overlap an object.
+
+    Args:
+        anchors: (A, 7) or wider (the rest is not read), x, y, z_bottom, length, width, height, yaw in metres and
+            radians; any order and sizes. An array or a CPU tensor: copy the anchors of a GPU to the CPU once.
+        overlap: ``"nearest_bev"``, IoU of the rectangles turned to the nearest multiple of 90 degrees, in the float32
+            arithmetic of mmdet3d's ``BboxOverlapsNearest3D``; ``"rotated_bev"``, IoU of the footprints; or ``"3d"``,
+            IoU of the boxes.
+
+    Raises:
+        ValueError: ``overlap`` is unknown; a shape is wrong; an anchor is not finite or has a size that is not
+            positive.
+    """
+
+    def __init__(self, anchors: ArrayLike, overlap: str = "nearest_bev") -> None:
+        if overlap not in OVERLAPS:
+            raise ValueError(f"overlap must be one of {OVERLAPS}, got {overlap!r}")
+        self.overlap = overlap
+        boxes = checked_boxes(anchors, "anchor")
+        rects = self._bounds(boxes)
+        self._row = np.argsort(rects[:, 0], kind="stable")
+        self._boxes, self._rects = boxes[self._row], rects[self._row]
+        self._longest = float(np.ptp(self._rects[:, ::2].astype(np.float64), axis=1).max(initial=0.0))
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    def overlapping(self, objects: Float32[np.ndarray, "object 7"]) -> Pairs:
+        """Find the objects and anchors that share area, and their IoU."""
+        rects = self._bounds(objects)
+        i, j = overlapping_pairs(self._rects, self._longest, rects)
+        if self.overlap == "nearest_bev":
+            iou = paired_rectangle_iou(rects, self._rects, i, j)
+        else:
+            iou = _rotated_iou(objects, self._boxes, i, j, with_height=self.overlap == "3d")
+        shared = iou > 0
+        return Pairs(i[shared], self._row[j[shared]], iou[shared])
+
+    def _bounds(self, boxes: Float32[np.ndarray, "box 7"]) -> Float[np.ndarray, "box 4"]:
+        """Outside of these rectangles boxes do not overlap."""
+        return nearest_bev(boxes) if self.overlap == "nearest_bev" else bev_bounds(boxes.astype(np.float64))
+
+
+def assign_anchors(
+    anchors: AnchorIndex,
+    objects: ArrayLike,
+    object_labels: ArrayLike,
+    *,
+    num_classes: int,
+    pos_iou_thr: float = 0.6,
+    neg_iou_thr: float = 0.45,
+    min_pos_iou: float = 0.45,
+    gt_max_assign_all: bool = True,
+) -> Assignment:
+    """Match the anchors of one scan with its objects, as mmdet3d's ``Max3DIoUAssigner`` does.
+
+    1. An anchor whose largest overlap is below ``neg_iou_thr`` is background; one at or above ``pos_iou_thr`` gets the
+       object it overlaps most (the first of equal ones); one in between is ignored.
+    2. Each object whose largest overlap reaches ``min_pos_iou`` takes the anchors with that overlap, whatever they had;
+       of two objects that want one anchor, the later takes it.
+
+    In step 2 the overlap must be above zero too. (With ``min_pos_iou=0`` mmdet3d gives an object that touches no anchor
+    all anchors.) Overlaps and thresholds are compared in float32, as there.
+
+    Args:
+        anchors: Built once per anchor set. One of "car" anchors with the objects of all classes, or one per class with
+            the objects of that class, as the detector's config says.
+        objects: (N, 7) or wider (the rest is not read), boxes in the anchors' frame; an array or a CPU tensor. From a
+            GPU, copy these few rows, not the anchors.
+        object_labels: (N,) class of each object, 0 to num_classes - 1.
+        num_classes: Label of background.
+        pos_iou_thr: Overlap from which an anchor is positive.
+        neg_iou_thr: Overlap below which an anchor is background, above 0 and at most ``pos_iou_thr``.
+        min_pos_iou: Overlap from which an object takes its best anchors; above 1 they are not taken.
+        gt_max_assign_all: An object takes all of its best anchors, not only the first.
+
+    Returns:
+        Labels, matched objects and overlaps. Without objects all anchors are background; without anchors it is empty.
+
+    Raises:
+        ValueError: thresholds are out of order; shapes or labels are wrong; an object is not finite or has a size that
+            is not positive.
+    """
+    if not 0 < neg_iou_thr <= pos_iou_thr:
+        raise ValueError(f"thresholds must satisfy 0 < neg_iou_thr <= pos_iou_thr, got {neg_iou_thr=}, {pos_iou_thr=}")
+    boxes, classes = checked_boxes(objects, "object"), _checked_labels(object_labels, num_classes)
+    if len(boxes) != len(classes):
+        raise ValueError(f"each object needs a label, got {len(boxes)} objects and {len(classes)} labels")
+    matched, overlap = match_anchors(
+        *anchors.overlapping(boxes),
+        len(boxes),
+        len(anchors),
+        np.float32(pos_iou_thr),
+        np.float32(neg_iou_thr),
+        np.float32(min_pos_iou),
+        gt_max_assign_all,
+    )
+    # One table from match to label: the objects' classes, then IGNORED and BACKGROUND, which index it from its end.
+    labels = np.concatenate([classes, [-1, num_classes]])[matched]
+    return Assignment(labels, np.maximum(matched, -1), overlap)
+
+
+def checked_boxes(boxes: ArrayLike, name: str) -> Float32[np.ndarray, "box 7"]:
+    """The boxes as float32; a ValueError that names the row where one is not finite or has no volume."""
+    array = np.asarray(boxes, dtype=np.float32)
+    if array.ndim != 2 or array.shape[1] < 7:
+        raise ValueError(f"{name}s must be (N, 7) or wider, got shape {array.shape}")
+    array = array[:, :7]
+    good = np.isfinite(array).all(1) & (array[:, 3:6] > 0).all(1)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise ValueError(f"{name} {row} must be finite with positive sizes, got {array[row].tolist()}; drop it")
+    return array
+
+
+def _checked_labels(labels: ArrayLike, num_classes: int) -> Int64[np.ndarray, " object"]:
+    array = np.asarray(labels, dtype=np.int64)
+    bad = np.flatnonzero((array < 0) | (array >= num_classes))
+    if len(bad):
+        raise ValueError(f"object {bad[0]} must have a label in 0..{num_classes - 1}, got {array[bad[0]]}")
+    return array
+
+
+def _rotated_iou(
+    a: Float32[np.ndarray, "object 7"],
+    b: Float32[np.ndarray, "anchor 7"],
+    row_a: Int64[np.ndarray, " pair"],
+    row_b: Int64[np.ndarray, " pair"],
+    *,
+    with_height: bool,
+) -> Float32[np.ndarray, " pair"]:
+    """IoU of the footprints, or of the boxes, of the pairs, in float32, so that rounding breaks no ties.
+
+    Negative for boxes above each other.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    intersection = paired_intersection_area(a[:, _BEV_OF_3D], b[:, _BEV_OF_3D], row_a, row_b)
+    a, b = a[row_a], b[row_b]
+    size_a, size_b = a[:, 3] * a[:, 4], b[:, 3] * b[:, 4]
+    if with_height:
+        rise = b[:, 2] - a[:, 2]
+        intersection *= np.minimum(a[:, 5], rise + b[:, 5]) - np.maximum(rise, 0)
+        size_a, size_b = size_a * a[:, 5], size_b * b[:, 5]
+    return (intersection / (size_a + size_b - intersection)).astype(np.float32)
