@@ -34,7 +34,7 @@ from lidar_rank.datasets.kitti_infos import (
 )
 from lidar_rank.datasets.kitti_labels import read_kitti_labels
 from lidar_rank.datasets.kitti_root import SPLITS, Frame, read_splits
-from lidar_rank.geometry.points_in_boxes import points_in_boxes
+from lidar_rank.geometry.points import points_in_boxes
 
 INFO_NAMES: Final = {split: f"kitti_infos_{split}.pkl" for split in SPLITS}
 DATABASE_INFOS_NAME: Final = "kitti_dbinfos_train.pkl"

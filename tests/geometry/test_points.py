@@ -5,7 +5,7 @@ import pytest
 from shapely import affinity, contains_xy
 from shapely.geometry import box as rectangle
 
-from lidar_rank.geometry.points_in_boxes import points_in_boxes
+from lidar_rank.geometry.points import points_in_boxes
 
 
 def random_boxes(rng: np.random.Generator, count: int) -> np.ndarray:
