@@ -92,13 +92,19 @@ def _add_create_data(commands: Any) -> None:
         metavar=("WIDTH", "HEIGHT"),
         help="size of the images in pixels, for a root without image_2",
     )
-    command.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
+    command.add_argument("--jobs", type=int, default=2, help="threads (default 2)")
 
 
 def _create_data(options: argparse.Namespace) -> None:
     from lidar_rank.datasets import prepare_kitti
 
-    prepare_kitti(options.root, image_size=options.image_size and tuple(options.image_size), jobs=options.jobs)
+    size = options.image_size and tuple(options.image_size)
+    summary = prepare_kitti(options.root, image_size=size, jobs=options.jobs)
+    print("frames:", ", ".join(f"{split} {count}" for split, count in summary.frames.items()))
+    print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
+    print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
+    if summary.ignored:
+        print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
 
 def _add_evaluate(commands: Any) -> None:
@@ -116,6 +122,12 @@ def _add_evaluate(commands: Any) -> None:
     )
     command.add_argument("--classes", nargs="+", default=["Car", "Pedestrian", "Cyclist"], help="default: all three")
     command.add_argument("--iou", type=float, help="threshold for every class instead of the official ones")
+    command.add_argument(
+        "--sampling",
+        choices=["official", "recall"],
+        default="official",
+        help="recall: for sets with fewer than 41 objects, on which the benchmark's AP cannot reach 100",
+    )
     command.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers to this file")
 
 
@@ -123,12 +135,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     from lidar_rank.datasets.kitti_files import write_atomically
     from lidar_rank.datasets.kitti_labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
     from lidar_rank.evaluation import evaluate_kitti, format_table
+    from lidar_rank.evaluation.rules import MIN_OVERLAP
 
     frame_ids = read_frame_ids(options.split) if options.split else list_frame_ids(options.result_dir)
     ground_truth = read_kitti_labels(options.label_dir, frame_ids)
     detections = read_kitti_results(options.result_dir, frame_ids)
-    thresholds = {} if options.iou is None else {"min_overlap": dict.fromkeys(options.classes, options.iou)}
-    result = evaluate_kitti(ground_truth, detections, classes=options.classes, **thresholds)
+    min_overlap = MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou)
+    result = evaluate_kitti(
+        ground_truth, detections, classes=options.classes, min_overlap=min_overlap, sampling=options.sampling
+    )
     print(format_table(result))
     if options.json:
         write_atomically(options.json, (json.dumps(result.ap_percent(), indent=2) + "\n").encode())

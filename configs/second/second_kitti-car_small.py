@@ -33,6 +33,14 @@ for transform in (*train_pipeline, *test_pipeline[1].transforms):
 train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))
-val_evaluator = dict(point_cloud_range=point_cloud_range)
+# Sets that two cores train on are small: below 41 objects the benchmark's sampling of recall cannot reach 100.
+val_evaluator = dict(point_cloud_range=point_cloud_range, sampling="recall")
 test_evaluator = val_evaluator
-train_cfg = dict(val_interval=10)
+
+# One cycle; the host's peak of 0.018 is for batches of 48.
+epochs = 40
+optim_wrapper = dict(optimizer=dict(lr=0.0003))
+param_scheduler = [
+    dict(type="OneCycleLR", eta_max=0.003, total_steps=epochs, pct_start=0.4, by_epoch=True, convert_to_iter_based=True)
+]
+train_cfg = dict(max_epochs=epochs, val_interval=10)

@@ -12,6 +12,7 @@ _MODULE_OF: Final = {
     "paired_iou_bev": "paired_iou",
     "pairwise_iou_3d": "rotated_iou",
     "pairwise_iou_bev": "rotated_iou",
+    "points_in_boxes": "points",
 }
 __all__ = sorted(_MODULE_OF)
 

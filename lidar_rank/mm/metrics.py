@@ -32,6 +32,8 @@ class KittiAP(BaseMetric):
         point_cloud_range: ``(x_min, y_min, z_min, x_max, y_max, z_max)`` that the detector sees, in metres. Objects
             whose centre lies outside, seen from above, are ignored. None counts every object.
         extra_overlaps: IoU thresholds evaluated beside the official ones.
+        sampling: Of recall: ``"official"``, or ``"recall"`` for sets with fewer than 41 objects, on which the
+            benchmark's AP cannot reach 100; with many objects both agree.
         result_dir: Where result files go, one per frame; None writes none.
         collect_device: As in ``BaseMetric``.
         prefix: As in ``BaseMetric``.
@@ -45,6 +47,7 @@ class KittiAP(BaseMetric):
         ann_file: str = "kitti_infos_val.pkl",
         point_cloud_range: Sequence[float] | None = None,
         extra_overlaps: Sequence[float] = (0.5,),
+        sampling: str = "official",
         result_dir: str | None = None,
         collect_device: str = "cpu",
         prefix: str | None = None,
@@ -54,6 +57,7 @@ class KittiAP(BaseMetric):
         self.ann_file = ann_file
         self.point_cloud_range = point_cloud_range
         self.extra_overlaps = extra_overlaps
+        self.sampling = sampling
         self.result_dir = result_dir
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:  # noqa: ARG002 - the host's signature
@@ -71,11 +75,14 @@ class KittiAP(BaseMetric):
         if self.result_dir:
             write_kitti_results(Path(self.result_dir), detections)
         classes = self.dataset_meta["classes"]
-        official = evaluate_kitti(objects, detections, classes=classes)
+        official = evaluate_kitti(objects, detections, classes=classes, sampling=self.sampling)
         print_log(f"KITTI AP of {len(frame_ids)} frames\n{format_table(official)}", logger="current")
         values = _by_name(official.ap_percent())
         for overlap in self.extra_overlaps:
-            result = evaluate_kitti(objects, detections, classes=classes, min_overlap=dict.fromkeys(classes, overlap))
+            thresholds = dict.fromkeys(classes, overlap)
+            result = evaluate_kitti(
+                objects, detections, classes=classes, min_overlap=thresholds, sampling=self.sampling
+            )
             print_log(f"with IoU {overlap:g}\n{format_table(result)}", logger="current")
             values |= _by_name(result.ap_percent(), suffix=f"@{overlap:g}")
         return values
