@@ -8,40 +8,48 @@ import numpy as np
 import torch
 from mmengine.fileio.backends import LocalBackend
 from mmengine.logging import HistoryBuffer
+from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from numba.core.dispatcher import Dispatcher
 
 from lidar_rank import sparse
 from lidar_rank.datasets.kitti_files import write_atomically
 
-_HISTORY_STATISTICS = ("min", "max", "current", "mean")
+# Methods that mmengine's own checkpoints name.
+_SAVED_METHODS = {
+    HistoryBuffer: ("min", "max", "current", "mean"),
+    OneCycleParamScheduler: ("_annealing_cos", "_annealing_linear"),
+}
 
 
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read mmengine checkpoints with its weights-only check left on.
 
-    mmengine 0.10.7 stores its loss history in every checkpoint and loads with the default of ``torch.load``, which
-    since torch 2.6 refuses classes that are not on a list: neither resuming nor ``load_from`` works.
+    mmengine 0.10.7 stores its loss history, and some schedules their methods, in every checkpoint, and loads with the
+    default of ``torch.load``, which since torch 2.6 refuses what is not on a list: neither resuming nor ``load_from``
+    works.
     https://github.com/open-mmlab/mmengine/issues/1617
     """
     multiarray = np.core.multiarray
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
     torch.serialization.add_safe_globals(
         [
-            HistoryBuffer,
+            *_SAVED_METHODS,
             np.ndarray,
             np.dtype,
             *dtypes,
             (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
             (multiarray.scalar, "numpy.core.multiarray.scalar"),
-            (_history_statistic, "builtins.getattr"),
+            (_saved_method, "builtins.getattr"),
         ]
     )
 
 
-def _history_statistic(owner: type, name: str) -> Any:
-    """Stand in for ``getattr`` while a checkpoint is read: a history names its four methods, no more may be fetched."""
-    if owner is not HistoryBuffer or name not in _HISTORY_STATISTICS:
-        raise ValueError(f"a checkpoint may name {_HISTORY_STATISTICS} of HistoryBuffer only, got {owner}.{name}")
+def _saved_method(owner: type, name: str) -> Any:
+    """Stand in for ``getattr`` while a checkpoint is read, for the methods that mmengine saves and nothing else."""
+    if name not in _SAVED_METHODS.get(owner, ()):
+        raise ValueError(
+            f"a checkpoint may name methods of mmengine's histories and schedules only, got {owner}.{name}"
+        )
     return getattr(owner, name)
 
 

@@ -26,7 +26,7 @@ class _Attack:
 
 def test_checkpoint_cannot_fetch_other_attributes(tmp_path):
     torch.save(_Attack(), tmp_path / "attack.pth")
-    with pytest.raises(ValueError, match=r"may name .* of HistoryBuffer only"):
+    with pytest.raises(ValueError, match="may name methods of mmengine"):
         torch.load(tmp_path / "attack.pth", weights_only=True)
 
 
