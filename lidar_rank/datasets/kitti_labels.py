@@ -48,7 +48,7 @@ class KittiObjects:
     """
 
     frame_ids: tuple[str, ...]
-    frame_start: Int64[ndarray, " frame+1"]
+    frame_start: Int64[ndarray, " bound"]
     name: Shaped[ndarray, " object"]
     truncation: Float64[ndarray, " object"]
     occlusion: Float64[ndarray, " object"]

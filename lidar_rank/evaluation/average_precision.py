@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Num
 from numpy import ndarray
 
 from lidar_rank.evaluation.matching import Counts, Matcher
@@ -69,9 +69,7 @@ def average(samples: Float64[ndarray, "41"]) -> dict[str, float]:
     return {name: 100 * float(samples[chosen].mean()) for name, chosen in RECALL_SAMPLES.items()}
 
 
-def _best_from_here(
-    right: Float64[ndarray, " threshold"], positives: Float64[ndarray, " threshold"]
-) -> Float64[ndarray, "41"]:
+def _best_from_here(right: Num[ndarray, " threshold"], positives: Num[ndarray, " threshold"]) -> Float64[ndarray, "41"]:
     """Share of the positives that is right, the maximum of this and all later samples."""
     samples = np.zeros(NUM_SAMPLES)
     np.divide(right, positives, out=samples[: len(right)], where=positives > 0)

@@ -52,7 +52,7 @@ def compute_overlaps(objects: ObjectTable, detections: ObjectTable) -> Overlaps:
 
 
 def _pairs_in_frames(
-    object_start: Int64[ndarray, " frame+1"], detection_start: Int64[ndarray, " frame+1"]
+    object_start: Int64[ndarray, " bound"], detection_start: Int64[ndarray, " bound"]
 ) -> tuple[Int64[ndarray, " pair"], Int64[ndarray, " pair"]]:
     """Every object with every detection of its frame, sorted by object, then by detection."""
     frame_of_object = np.repeat(np.arange(len(object_start) - 1), np.diff(object_start))

@@ -6,7 +6,7 @@ development kit of its object benchmark.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Int8, Shaped
@@ -20,6 +20,7 @@ NEIGHBOURS: Final = {"car": "van", "pedestrian": "person_sitting"}
 UNKNOWN_ALPHA_RAD: Final = -10.0
 
 
+@runtime_checkable
 class ObjectTable(Protocol):
     """Objects or detections of many frames, one array per column; ``datasets.KittiObjects`` is one."""
 
@@ -28,7 +29,7 @@ class ObjectTable(Protocol):
         """Name of each frame."""
 
     @property
-    def frame_start(self) -> Int[ndarray, " frame+1"]:
+    def frame_start(self) -> Int[ndarray, " bound"]:
         """Where the objects of each frame begin, and after the last one where they end."""
 
     @property
@@ -86,9 +87,9 @@ class Difficulty:
 
 
 DIFFICULTIES: Final = (
-    Difficulty("easy", min_height_px=40, max_occlusion=0, max_truncation=0.15),
-    Difficulty("moderate", min_height_px=25, max_occlusion=1, max_truncation=0.30),
-    Difficulty("hard", min_height_px=25, max_occlusion=2, max_truncation=0.50),
+    Difficulty("easy", min_height_px=40.0, max_occlusion=0, max_truncation=0.15),
+    Difficulty("moderate", min_height_px=25.0, max_occlusion=1, max_truncation=0.30),
+    Difficulty("hard", min_height_px=25.0, max_occlusion=2, max_truncation=0.50),
 )
 
 

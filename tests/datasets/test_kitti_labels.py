@@ -99,8 +99,14 @@ def test_all_frames_empty(tmp_path):
     ],
 )
 def test_a_bad_line_is_named_by_file_and_line(tmp_path, line, message):
-    frame_ids = write(tmp_path, good=CAR, bad=f"{CYCLIST}\n\n{line}\n{CAR}", worse="worse")
+    frame_ids = write(tmp_path, good=CAR, bad=f"{CYCLIST}\n\n{line}\n{CAR}")
     with pytest.raises(ValueError, match=rf"{tmp_path}/000001.txt:3: .*{message}"):
+        read_kitti_labels(tmp_path, frame_ids)
+
+
+def test_of_several_bad_lines_the_first_is_named(tmp_path):
+    frame_ids = write(tmp_path, a=CAR, b=f"{CAR.replace('46.70', 'nan')}\nCar", c="Car")
+    with pytest.raises(ValueError, match=r"000001.txt:1: z must be a finite number"):
         read_kitti_labels(tmp_path, frame_ids)
 
 

@@ -250,6 +250,13 @@ def test_low_detections_are_no_false_positives_and_excuse_the_object_they_hit():
     assert counts_of(frames) == (1, 0, 0, 2)
 
 
+def test_a_detection_with_top_below_bottom_is_as_tall_as_the_other_way_round():
+    car, other = apart(2)
+    left, top, right, bottom = other.bbox
+    flipped = replace(other, bbox=(left, bottom, right, top))
+    assert counts_of([([car], detected([car, flipped], [0.5, 0.9]))]) == (1, 1, 0, 1)
+
+
 def test_low_detection_gives_way_to_a_valid_one():
     car, other = Thing(bbox=(0.0, 0.0, 100.0, 45.0)), Thing(bbox=(200.0, 0.0, 300.0, 45.0))
     low = replace(car, bbox=(0.0, 0.0, 100.0, 39.0), score=0.5)  # overlaps by 0.87

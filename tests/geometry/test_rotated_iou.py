@@ -107,7 +107,8 @@ def test_many_pairs_equal_the_same_pairs_in_small_parts(columns):
 def test_process_may_fork_after_a_large_call():
     boxes = random_boxes(7, 500, 5)
     pairwise_iou_bev(boxes, boxes)
-    child = multiprocessing.get_context("fork").Process(target=pairwise_iou_bev, args=(boxes, boxes))
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=pairwise_iou_bev, args=(boxes, boxes), daemon=True)
     child.start()
     child.join(60)
     assert child.exitcode == 0
