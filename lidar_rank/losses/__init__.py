@@ -7,6 +7,13 @@ localization; see docs/losses.md.
 from lidar_rank.losses.cross_entropy import BinaryCrossEntropyLoss, cross_entropy_loss
 from lidar_rank.losses.dr import DRLoss, dr_effective_negatives, dr_loss, temperature_from_h
 from lidar_rank.losses.focal import SigmoidFocalLoss, sigmoid_focal_loss
+from lidar_rank.losses.ghm import GHMCLoss, GHMRLoss, ghm_c_loss, ghm_r_loss
+from lidar_rank.losses.iou_balanced import (
+    IoUBalancedClsLoss,
+    IoUBalancedLocLoss,
+    iou_balanced_cls_loss,
+    iou_balanced_loc_loss,
+)
 from lidar_rank.losses.l1 import (
     AuthenticSmoothL1Loss,
     BalancedL1Loss,
@@ -36,7 +43,11 @@ __all__ = [
     "ClassRankingLoss",
     "DRLoss",
     "DecayingSmoothL1Loss",
+    "GHMCLoss",
+    "GHMRLoss",
     "GlobalRankingLoss",
+    "IoUBalancedClsLoss",
+    "IoUBalancedLocLoss",
     "IoURankingLoss",
     "OHEMLoss",
     "RankDetLoss",
@@ -49,7 +60,11 @@ __all__ = [
     "decaying_smooth_l1_loss",
     "dr_effective_negatives",
     "dr_loss",
+    "ghm_c_loss",
+    "ghm_r_loss",
     "global_ranking_loss",
+    "iou_balanced_cls_loss",
+    "iou_balanced_loc_loss",
     "iou_ranking_loss",
     "ohem_loss",
     "rank_det_loss",

@@ -18,7 +18,7 @@ LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
 SCOPES = ("image", "batch")
 REDUCTIONS = ("none", "mean", "sum")
 NONFINITE = ("raise", "drop")
-TENSOR_INPUTS = ("logits", "labels", "pred", "target", "iou", "level", "prior", "step")
+TENSOR_INPUTS = ("logits", "labels", "pred", "target", "iou", "level", "prior", "step", "smooth")
 
 # Stands where a candidate takes no part. Finite, so that 0 * ABSENT is 0 where 0 * inf would be NaN.
 ABSENT = -1e30
@@ -233,6 +233,15 @@ def reduce_rows(loss: Float[Tensor, "positive dimension"], reduction: str) -> Fl
     return loss.sum() / max(loss.shape[0], 1) if reduction == "mean" else loss.sum()
 
 
+def mean_over_ranks(values: Tensor) -> Tensor:
+    """Average over the ranks of a distributed run, if there is one; every rank must call."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return values
+    total = values.clone()
+    torch.distributed.all_reduce(total)
+    return total / torch.distributed.get_world_size()
+
+
 class _WithGradient(torch.autograd.Function):
     """A value per group whose gradient is given, for losses that set it by hand."""
 
@@ -300,18 +309,18 @@ class ClassificationLoss(FunctionalLoss):
         nothing = torch.zeros(0, 0, 1)
         self.function(nothing, torch.zeros(0, 0, dtype=torch.int64), iou=nothing[..., 0], **options)
 
-    def forward(self, logits: Tensor, labels: Tensor, **tensors: Tensor | None) -> Tensor:
+    def forward(self, logits: Tensor, labels: Tensor, **inputs: Tensor | None) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
         if self.nonfinite == "drop":
             finite = logits.isfinite()
             kept = finite.all(-1)
             self.dropped += (~kept).sum()
             logits, labels = torch.where(finite, logits, 0.0), torch.where(kept, labels, -1)
-        return self.loss_weight * self.compute(logits, labels, **tensors)
+        return self.loss_weight * self.compute(logits, labels, **inputs)
 
-    def compute(self, logits: Tensor, labels: Tensor, **tensors: Tensor | None) -> Tensor:
+    def compute(self, logits: Tensor, labels: Tensor, **inputs: Any) -> Tensor:
         """Return the unweighted loss; a loss with state overrides this."""
-        return self.function(logits, labels, **tensors, **self.options)
+        return self.function(logits, labels, **inputs, **self.options)
 
 
 class LocalizationLoss(FunctionalLoss):
@@ -327,10 +336,10 @@ class LocalizationLoss(FunctionalLoss):
         nothing = torch.zeros(0, 1)
         self.function(nothing, nothing, iou=nothing[:, 0], **options)
 
-    def forward(self, pred: Tensor, target: Tensor, **tensors: Tensor | None) -> Tensor:
+    def forward(self, pred: Tensor, target: Tensor, **inputs: Tensor | None) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
-        return self.loss_weight * self.compute(pred, target, **tensors)
+        return self.loss_weight * self.compute(pred, target, **inputs)
 
-    def compute(self, pred: Tensor, target: Tensor, **tensors: Tensor | None) -> Tensor:
+    def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the unweighted loss; a loss with state overrides this."""
-        return self.function(pred, target, **tensors, **self.options)
+        return self.function(pred, target, **inputs, **self.options)

@@ -92,7 +92,7 @@ def dr_loss(
         scale: :math:`\tau`, > 0.
         topk_neg: Keep this many highest negatives of a group (a prior of 0 for the rest). None keeps all.
         detach_q: Treat q as constant: then no negative gets a gradient that raises its score.
-        ablation: The paper's other rankings of section 5.2: ``"neg_only"`` (each positive against :math:`\hat P_-`),
+        ablation: The rankings that the paper compares with: ``"neg_only"`` (each positive against :math:`\hat P_-`),
             ``"all"`` (mean over pairs, none of them built), ``"worst"`` (highest negative, lowest positive).
         scope: ``"image"`` or ``"batch"`` is one ranking group.
         reduction: Over groups that have a candidate: ``"mean"``, ``"sum"`` or ``"none"``.

@@ -1,6 +1,7 @@
 """Localization losses between L1 and L2: smooth L1 and its decaying form, authentic smooth L1, balanced L1."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,13 +122,13 @@ class DecayingSmoothL1Loss(LocalizationLoss):
     function = staticmethod(decaying_smooth_l1_loss)
     step: Tensor
 
-    def __init__(self, *, beta: float, decay: float, period: int, loss_weight: float = 1.0, **options: object) -> None:
-        super().__init__(loss_weight=loss_weight, beta=beta, decay=decay, period=period, **options)
+    def __init__(self, *, beta: float, decay: float, period: int, **options: Any) -> None:
+        super().__init__(beta=beta, decay=decay, period=period, **options)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
-    def compute(self, pred: Tensor, target: Tensor, **tensors: Tensor | None) -> Tensor:
+    def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the loss at the current step; in training mode the step then moves on."""
-        loss = super().compute(pred, target, step=self.step.clone(), **tensors)
+        loss = super().compute(pred, target, step=self.step.clone(), **inputs)
         if self.training:
             self.step += 1
         return loss
@@ -144,7 +145,7 @@ def authentic_smooth_l1_loss(
 ) -> Float[Tensor, "..."]:
     r"""Smooth everywhere: :math:`\sqrt{d^2 + \mu^2} - \mu`, whose gradient norm tells errors of every size apart.
 
-    Source: Li et al., "Gradient Harmonized Single-stage Detector", AAAI 2019, eq. 10.
+    Source: Li et al., "Gradient Harmonized Single-stage Detector", AAAI 2019.
 
     Args:
         pred: Predicted box deltas.
@@ -196,7 +197,7 @@ def balanced_l1_loss(
     The gradient is :math:`\alpha \ln(b |d| / \beta + 1)` below :math:`\beta` and :math:`\gamma` above, with
     :math:`b = e^{\gamma / \alpha} - 1` so that they meet; the loss is its integral (for every beta, not only 1).
 
-    Source: Pang et al., "Libra R-CNN", CVPR 2019, eq. 6 to 8.
+    Source: Pang et al., "Libra R-CNN", CVPR 2019.
 
     Args:
         pred: Predicted box deltas.

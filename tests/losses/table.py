@@ -145,6 +145,24 @@ CLASSIFICATION += [
     ),
 ]
 
+CLASSIFICATION += [
+    *(
+        Row(losses.ghm_c_loss, losses.GHMCLoss, oracles.ghm_c, options, exact_gradient=False)
+        for options in ({}, {"norm": "valid", "bins": 12}, {"max_weight": 2.0}, {"density": "exact", "bins": 9})
+    ),
+    *(
+        Row(
+            losses.iou_balanced_cls_loss,
+            losses.IoUBalancedClsLoss,
+            oracles.iou_balanced_cls,
+            options,
+            exact_gradient=False,
+            per_image="scope" in options,
+        )
+        for options in ({}, {"scope": "image", "exponent": 1.0}, {"base": "ce"})
+    ),
+]
+
 DECAY = {"beta": 0.5, "decay": 0.1, "period": 2}
 
 LOCALIZATION = [
@@ -161,5 +179,23 @@ LOCALIZATION = [
             {"step": step, "mode": mode, **DECAY},
         )
         for step, mode in [(0, "floor"), (7, "floor"), (1000, "floor"), (7, "mod")]
+    ),
+    *(
+        Row(losses.ghm_r_loss, losses.GHMRLoss, oracles.ghm_r, options, exact_gradient=False)
+        for options in (
+            {},
+            {"norm": "valid"},
+            {"dimensions": 7, "bins": 4},
+            {"density": "exact", "bins": 3},
+            {"density": "exact", "bins": 3, "dimensions": 7, "max_weight": 1.5},
+        )
+    ),
+    Row(losses.iou_balanced_loc_loss, losses.IoUBalancedLocLoss, oracles.iou_balanced_loc),
+    Row(
+        losses.iou_balanced_loc_loss,
+        losses.IoUBalancedLocLoss,
+        oracles.iou_balanced_loc,
+        {"w_loc": "normalised", "exponent": 0.5, "beta": 1.0},
+        exact_gradient=False,
     ),
 ]

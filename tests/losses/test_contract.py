@@ -338,7 +338,7 @@ def test_localization_value_and_gradient(row, seed):
     pred, target, iou = make_boxes(seed)
 
     def oracle(values: Tensor) -> float:
-        frozen = Frozen(pred.tolist(), iou.tolist())
+        frozen = Frozen(pred=pred.tolist())
         return row.oracle(values.tolist(), target.tolist(), iou.tolist(), frozen, **row.options)
 
     live = pred.clone().requires_grad_()

@@ -21,7 +21,7 @@ def slope(loss, error, **options):
 
 
 def test_authentic_smooth_l1_gradient_norm():
-    """Eq. 11: the gradient is d / sqrt(d^2 + mu^2), below 1 everywhere, so that its norm has a density."""
+    """The gradient is d / sqrt(d^2 + mu^2), below 1 everywhere, so that its norm has a density."""
     assert slope(authentic_smooth_l1_loss, 0.02, mu=0.02) == pytest.approx(0.5**0.5)
     assert slope(authentic_smooth_l1_loss, 0.015, mu=0.02) == pytest.approx(0.6)
     assert 0.99 < slope(authentic_smooth_l1_loss, 1.0) < 1

@@ -9,6 +9,7 @@ paper's gradient.
 # ruff: noqa: ARG001  (all oracles have one signature)
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 Grid = list[list[float]]
 Cube = list[Grid]
@@ -16,8 +17,9 @@ Cube = list[Grid]
 
 @dataclass
 class Frozen:
-    logits: Cube
-    iou: Grid
+    logits: Cube | None = None
+    iou: Grid | None = None
+    pred: Grid | None = None
 
 
 def sigmoid(x: float) -> float:
@@ -281,6 +283,101 @@ def rank_det(
     total = global_weight * global_ranking(*inputs, groups=global_groups, **mined)
     total += class_weight * class_ranking(*inputs, groups=class_groups, **mined)
     return total + iou_weight * iou_ranking(*inputs, alpha=alpha, surrogate=surrogate, scope=scope)
+
+
+# ------------------------------------------------------------------------------------------------------------- GHM
+
+
+@lru_cache(maxsize=8)
+def densities(norms, bins, density, norm):
+    """GD of each of the norms, by counting."""
+    if density == "exact":
+        windows = [(g - 0.5 / bins, g + 0.5 / bins) for g in norms]
+        return [sum(low <= k < high for k in norms) / (min(high, 1) - max(low, 0)) for low, high in windows]
+    regions = [min(int(g * bins), bins - 1) for g in norms]
+    return [regions.count(region) * (bins if norm == "paper" else len(set(regions))) for region in regions]
+
+
+def harmonised(losses, norms, bins, density, norm, max_weight):
+    """(1/N) sum beta_i loss_i, beta_i = N / GD(g_i)."""
+    total = 0.0
+    for loss, gd in zip(losses, densities(tuple(norms), bins, density, norm), strict=True):
+        beta = len(norms) / gd
+        total += (beta if max_weight is None else min(beta, max_weight)) * loss / len(norms)
+    return total
+
+
+def ghm_c(logits, labels, iou, level, frozen, *, bins=30, density="unit", norm="paper", max_weight=None):
+    def wrong(cube):
+        """Logits against the truth: positive where the prediction is wrong."""
+        positive, negative = entries(split(cube, labels, "batch")[0], score=float)
+        return [-x for x in positive] + negative
+
+    live = wrong(logits)
+    norms = [sigmoid(x) for x in (wrong(frozen.logits) if frozen else live)]
+    return harmonised([softplus(x) for x in live], norms, bins, density, norm, max_weight)
+
+
+def ghm_r(
+    pred, target, iou, frozen, *, mu=0.02, bins=10, density="unit", norm="paper", dimensions=1, max_weight=None
+):  # fmt: skip
+    def errors(boxes):
+        rows = [[p - t for p, t in zip(ps, ts, strict=True)] for ps, ts in zip(boxes, target, strict=True)]
+        return [[d for row in rows for d in row]] if dimensions == 1 else list(zip(*rows, strict=True))
+
+    total = 0.0
+    for live, held in zip(errors(pred), errors(frozen.pred if frozen else pred), strict=True):
+        norms = [abs(d) / math.sqrt(d * d + mu * mu) for d in held]
+        total += harmonised([asl1_coordinate(d, mu) for d in live], norms, bins, density, norm, max_weight)
+    return total / dimensions
+
+
+# ---------------------------------------------------------------------------------------------------- IoU-balanced
+
+
+def balanced(overlaps, losses, exponent):
+    """Weights iou^exponent that keep the sum of the losses; 1 if they would all vanish."""
+    powers = [overlap**exponent for overlap in overlaps]
+    after = sum(power * loss for power, loss in zip(powers, losses, strict=True))
+    if after <= 1e-6 * sum(losses):
+        return [1.0] * len(losses)
+    return [power * sum(losses) / after for power in powers]
+
+
+def iou_balanced_cls(
+    logits, labels, iou, level, frozen, *, exponent=1.5, base="focal", alpha=0.25, gamma=2.0, scope="batch"
+):  # fmt: skip
+    def entry(x, positive):
+        return focal_entry(x, positive, alpha, gamma) if base == "focal" else softplus(-x if positive else x)
+
+    def positive_terms(group):
+        return [(entry(row[label], True), s) for row, label, s, _ in group if 0 <= label < len(row)]
+
+    held = frozen.logits if frozen else logits
+    values, counted = [], []
+    for group, stopped in zip(split(logits, labels, scope, iou), split(held, labels, scope, iou), strict=True):
+        terms = positive_terms(group)
+        weights = balanced([s for _, s in terms], [loss for loss, _ in positive_terms(stopped)], exponent)
+        total = sum(weight * loss for weight, (loss, _) in zip(weights, terms, strict=True))
+        _, negative = entries(group, score=float)
+        total += sum(entry(x, False) for x in negative)
+        values.append(total / max(len(terms) if base == "focal" else len(terms) + len(negative), 1))
+        counted.append(has_candidates(group))
+    return mean_over(values, counted)
+
+
+def iou_balanced_loc(pred, target, iou, frozen, *, exponent=1.5, w_loc=3.049, beta=1 / 9):
+    def rows(boxes):
+        return [
+            sum(smooth_l1_coordinate(p - t, beta) for p, t in zip(ps, ts, strict=True))
+            for ps, ts in zip(boxes, target, strict=True)
+        ]
+
+    if w_loc == "normalised":
+        weights = balanced(iou, rows(frozen.pred if frozen else pred), exponent)
+    else:
+        weights = [w_loc * overlap**exponent for overlap in iou]
+    return sum(weight * loss for weight, loss in zip(weights, rows(pred), strict=True)) / max(len(pred), 1)
 
 
 # ---------------------------------------------------------------------------------------------------- localization

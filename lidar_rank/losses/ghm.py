@@ -1,0 +1,282 @@
+"""Gradient harmonising mechanism (GHM): examples weigh less, the more others have the same gradient norm."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lidar_rank.losses._common import (
+    REDUCTIONS,
+    ClassificationLoss,
+    LocalizationLoss,
+    check_above,
+    check_choice,
+    check_within,
+    classification_loss,
+    entry_masks,
+    localization_loss,
+    mean_over_ranks,
+    reduce_groups,
+    reduce_rows,
+)
+from lidar_rank.losses._shapes import Bool, Float, Int
+from lidar_rank.losses.l1 import authentic_smooth_l1_terms
+
+DENSITIES = ("unit", "exact")
+NORMS = ("paper", "valid")
+LANES = 64  # counters per region: on a GPU additions to one address wait for each other
+
+Smooth = Callable[[Tensor], Tensor]
+
+
+@classification_loss
+def ghm_c_loss(
+    logits: Float[Tensor, "image candidate class"],
+    labels: Int[Tensor, "image candidate"],
+    *,
+    iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
+    level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
+    smooth: Smooth | None = None,
+    bins: int = 30,
+    density: str = "unit",
+    norm: str = "paper",
+    max_weight: float | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Cross entropy of every (candidate, class) entry over the density of its gradient norm in the batch.
+
+    With :math:`g = |p - p^*|`, the gradient norm, N entries that are not ignored and M ``bins``,
+
+    .. math::
+        \ell = \frac{1}{N} \sum_i \beta_i \, CE_i, \quad \beta_i = \frac{N}{GD(g_i)}, \quad
+        GD(g) = \frac{1}{l(g)} \left|\{k: g - \tfrac{1}{2M} \le g_k < g + \tfrac{1}{2M}\}\right|
+
+    where l is the length of the window within [0, 1]. No gradient passes through the density.
+
+    Source: Li et al., "Gradient Harmonized Single-stage Detector", AAAI 2019.
+
+    Args:
+        logits: Raw scores.
+        labels: 0..C-1 an object's class, C background, -1 ignored.
+        iou: Not used.
+        level: Not used.
+        smooth: Applied to the counts of the regions, e.g. an average over steps; :class:`GHMCLoss` has one.
+        bins: M: regions of [0, 1], or 1 / width of the exact window, > 0.
+        density: ``"unit"`` counts in M fixed regions (GD is the region's count times M); ``"exact"`` is the formula, in
+            O(N log N), and has no ``smooth``.
+        norm: GD of a region is its count times M (``"paper"``) or times the number of regions that are not empty
+            (``"valid"``, as mmdet computes it: weights grow when gradients gather in few regions).
+        max_weight: Upper bound of beta, or None: a region with few entries gives each a weight of thousands.
+        reduction: Has no effect but on shape, since the batch is one group: ``"none"`` is (1,).
+
+    Returns:
+        A scalar, or shape (1,) for ``"none"``.
+
+    Raises:
+        ValueError: an input's shape, dtype or value, or an option, is not as described.
+
+    Example:
+        >>> ghm_c_loss(torch.tensor([[[0.0], [3.0]]]), torch.tensor([[0, 1]]))
+        tensor(0.1247)
+    """
+    _check_options(bins, density, norm, max_weight)
+    positive, negative = entry_masks(labels, logits.shape[2])
+    wrong = torch.where(positive, -logits, logits)
+    kept = positive | negative
+    weight = density_weights(
+        wrong.detach().sigmoid().reshape(-1, 1), kept.view(-1, 1), bins, density, norm, max_weight, smooth
+    )
+    loss = (weight.view_as(wrong) * F.softplus(wrong)).sum()
+    return reduce_groups(loss.unsqueeze(0), kept.any().unsqueeze(0), reduction)
+
+
+@localization_loss
+def ghm_r_loss(
+    pred: Float[Tensor, "positive dimension"],
+    target: Float[Tensor, "positive dimension"],
+    *,
+    iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
+    smooth: Smooth | None = None,
+    mu: float = 0.02,
+    bins: int = 10,
+    density: str = "unit",
+    norm: str = "paper",
+    dimensions: int = 1,
+    max_weight: float | None = None,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Authentic smooth L1 of every coordinate over the density of its gradient norm.
+
+    As :func:`ghm_c_loss` with :math:`\ell_i = \sqrt{d_i^2 + \mu^2} - \mu` and its gradient norm
+    :math:`g_i = |d_i| / \sqrt{d_i^2 + \mu^2}`; N counts coordinates. The loss is normalised as it stands.
+
+    Source: Li et al., "Gradient Harmonized Single-stage Detector", AAAI 2019. The authors' configuration weighs it by
+    10 (``loss_weight``).
+
+    Args:
+        pred: Predicted box deltas.
+        target: Their truth.
+        iou: Not used.
+        smooth: As in :func:`ghm_c_loss`; :class:`GHMRLoss` has one.
+        mu: As in :func:`authentic_smooth_l1_loss`, > 0.
+        bins: As in :func:`ghm_c_loss`.
+        density: As in :func:`ghm_c_loss`.
+        norm: As in :func:`ghm_c_loss`.
+        dimensions: 1: all coordinates share a density; the number of box dimensions: each has its own, for boxes
+            whose dimensions err on different scales.
+        max_weight: As in :func:`ghm_c_loss`.
+        reduction: ``"none"`` gives one value per positive; ``"mean"`` and ``"sum"`` are the loss.
+
+    Returns:
+        A scalar, or shape (positive,) for ``"none"``.
+
+    Raises:
+        ValueError: an input's shape, dtype or value, or an option, is not as described.
+
+    Example:
+        >>> ghm_r_loss(torch.tensor([[0.0, 0.3]]), torch.zeros(1, 2))
+        tensor(0.0281)
+    """
+    _check_options(bins, density, norm, max_weight)
+    check_above(0, mu=mu)
+    check_choice("reduction", reduction, REDUCTIONS)
+    if dimensions not in (1, pred.shape[1]) and pred.numel():
+        raise ValueError(f"dimensions must be 1 or pred's {pred.shape[1]}, got {dimensions!r}")
+    loss = authentic_smooth_l1_terms(pred - target, mu)
+    error = (pred - target).detach().abs()
+    norms = error / error.hypot(torch.full((), mu, dtype=error.dtype, device=error.device))
+    norms = norms.reshape(-1, dimensions)
+    weight = density_weights(norms, torch.ones_like(norms, dtype=torch.bool), bins, density, norm, max_weight, smooth)
+    # Densities of their own are D losses over N / D coordinates each; their mean is on the scale of one over N.
+    return reduce_rows(weight.view_as(loss) * loss / dimensions, "none" if reduction == "none" else "sum")
+
+
+def _check_options(bins: int, density: str, norm: str, max_weight: float | None) -> None:
+    check_above(0, bins=bins, max_weight=math.inf if max_weight is None else max_weight)
+    check_choice("density", density, DENSITIES)
+    check_choice("norm", norm, NORMS)
+    if density == "exact" and norm != "paper":
+        raise ValueError(f"norm={norm!r} counts unit regions; density='exact' takes norm='paper'")
+
+
+@torch.no_grad()
+def density_weights(
+    norms: Float[Tensor, "item column"],
+    kept: Bool[Tensor, "item column"],
+    bins: int,
+    density: str,
+    norm: str,
+    max_weight: float | None,
+    smooth: Smooth | None,
+) -> Float[Tensor, "item column"]:
+    """1 / GD of every gradient norm, 0 where not kept; each column has its own density."""
+    if density == "exact":
+        weight = exact_density(norms, kept, 1 / bins).reciprocal()
+        if max_weight is not None:
+            weight = torch.minimum(weight, max_weight / kept.sum(0))
+        return torch.where(kept, weight, 0.0)
+    region = torch.where(kept, (norms * bins).long().clamp(max=bins - 1), bins)  # one more, for what is not kept
+    counts = _count(region, bins).to(norms.dtype)
+    total = counts.sum(0)
+    number = (counts > 0).sum(0) if norm == "valid" else bins
+    size = counts if smooth is None else smooth(counts)
+    table = 1 / (size * number).clamp(min=torch.finfo(size.dtype).tiny)
+    if max_weight is not None:
+        table = torch.minimum(table, max_weight / total)
+    return F.pad(table, (0, 0, 0, 1)).gather(0, region)
+
+
+def _count(region: Int[Tensor, "item column"], bins: int) -> Int[Tensor, "bin column"]:
+    """How many items of each column are in each region."""
+    lanes = F.pad(region, (0, 0, 0, -region.shape[0] % LANES), value=bins).view(-1, LANES * region.shape[1])
+    counts = region.new_zeros(bins + 1, lanes.shape[1])
+    counts.scatter_add_(0, lanes, torch.ones_like(lanes[:1, :1]).expand_as(lanes))
+    return counts.view(bins + 1, LANES, region.shape[1]).sum(1)[:bins]
+
+
+def exact_density(
+    norms: Float[Tensor, "item column"], kept: Bool[Tensor, "item column"], width: float
+) -> Float[Tensor, "item column"]:
+    """GD of every kept norm: how many lie in [g - width / 2, g + width / 2), over the window's length in [0, 1]."""
+    # What is not kept goes beyond every window. The sort makes neighbours' searches touch neighbouring memory.
+    ordered, order = torch.where(kept, norms, 4.0).t().contiguous().sort(dim=1)
+    low, high = ordered - width / 2, ordered + width / 2
+    number = torch.searchsorted(ordered, high) - torch.searchsorted(ordered, low)
+    length = high.clamp(max=1) - low.clamp(min=0)
+    return torch.zeros_like(ordered).scatter(1, order, number / length).t()
+
+
+class RegionAverage(nn.Module):
+    """Exponential average of the region counts over training steps, without the bias of its empty start.
+
+    Counts are averaged over the ranks of a distributed run first, so that the averaged gradients equal those of one
+    process with the whole batch.
+
+    Args:
+        bins: Number of regions.
+        columns: Number of densities.
+        momentum: Share that the past keeps at each step, in [0, 1); 0 is the batch alone.
+    """
+
+    counts: Tensor
+    step: Tensor
+
+    def __init__(self, bins: int, columns: int, momentum: float) -> None:
+        super().__init__()
+        check_within(0, math.nextafter(1, 0), momentum=momentum)
+        self.momentum = momentum
+        self.register_buffer("counts", torch.zeros(bins, columns))
+        self.register_buffer("step", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, counts: Float[Tensor, "bin column"]) -> Float[Tensor, "bin column"]:
+        """Return the average with this batch's ``counts``; in training mode also remember it."""
+        step = self.step + 1
+        # .float(): a module cast to half precision would otherwise lose counts above 65504.
+        average = self.momentum * self.counts.float() + (1 - self.momentum) * mean_over_ranks(counts)
+        if self.training:
+            self.counts, self.step = average, step
+        return average / (1 - self.momentum ** step.to(counts.dtype))
+
+
+class GHMCLoss(ClassificationLoss):
+    """Module form of :func:`ghm_c_loss` that averages the counts of the unit regions over steps.
+
+    Args:
+        momentum: See :class:`RegionAverage`.
+        bins: As in :func:`ghm_c_loss`.
+        **options: Those of :func:`ghm_c_loss` and ``loss_weight``, ``nonfinite``.
+    """
+
+    function = staticmethod(ghm_c_loss)
+
+    def __init__(self, *, momentum: float = 0.75, bins: int = 30, **options: Any) -> None:
+        super().__init__(bins=bins, **options)
+        self.average = RegionAverage(bins, 1, momentum)
+
+    def compute(self, logits: Tensor, labels: Tensor, **inputs: Any) -> Tensor:
+        """Return the unweighted loss."""
+        return super().compute(logits, labels, smooth=self.average, **inputs)
+
+
+class GHMRLoss(LocalizationLoss):
+    """Module form of :func:`ghm_r_loss` that averages the counts of the unit regions over steps.
+
+    Args:
+        momentum: See :class:`RegionAverage`.
+        bins: As in :func:`ghm_r_loss`.
+        dimensions: As in :func:`ghm_r_loss`.
+        **options: Those of :func:`ghm_r_loss` and ``loss_weight``.
+    """
+
+    function = staticmethod(ghm_r_loss)
+
+    def __init__(self, *, momentum: float = 0.7, bins: int = 10, dimensions: int = 1, **options: Any) -> None:
+        super().__init__(bins=bins, dimensions=dimensions, **options)
+        self.average = RegionAverage(bins, dimensions, momentum)
+
+    def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
+        """Return the unweighted loss."""
+        return super().compute(pred, target, smooth=self.average, **inputs)

@@ -1,0 +1,202 @@
+"""IoU-balanced losses: well-placed boxes weigh more, in classification and in localization."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lidar_rank.losses._common import (
+    ClassificationLoss,
+    LocalizationLoss,
+    at_label,
+    check_above,
+    check_choice,
+    check_within,
+    classification_loss,
+    entry_masks,
+    is_object,
+    localization_loss,
+    mean_over_ranks,
+    positive_iou,
+    reduce_rows,
+    require_iou,
+    to_groups,
+)
+from lidar_rank.losses._shapes import Float, Int
+from lidar_rank.losses.cross_entropy import cross_entropy_terms, normalise_by_entries
+from lidar_rank.losses.focal import focal_terms, normalise_by_positives
+from lidar_rank.losses.l1 import smooth_l1_terms
+
+BASES = ("focal", "ce")
+VANISHED = 1e-6  # overlaps whose weighted loss is a smaller share than this of the loss say nothing: weights are 1
+
+
+@classification_loss
+def iou_balanced_cls_loss(
+    logits: Float[Tensor, "image candidate class"],
+    labels: Int[Tensor, "image candidate"],
+    *,
+    iou: Float[Tensor, "image candidate"] | None = None,
+    level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
+    exponent: float = 1.5,
+    base: str = "focal",
+    alpha: float = 0.25,
+    gamma: float = 2.0,
+    scope: str = "batch",
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Classification loss in which a positive weighs by the overlap of its regressed box.
+
+    .. math::
+        \ell = \sum_{pos} w_i \ell_i + \sum_{neg} \ell_i, \quad
+        w_i = iou_i^\eta \frac{\sum_{pos} \ell_j}{\sum_{pos} iou_j^\eta \ell_j}
+
+    The positives keep their sum; w is a constant to the gradient. If all overlaps vanish, w is 1 (the authors' code
+    then gives the positives no loss at all).
+
+    Source: Wu et al., "IoU-balanced Loss Functions for Single-stage Object Detection", arXiv:1908.05641.
+
+    Args:
+        logits: Raw scores.
+        labels: 0..C-1 an object's class, C background, -1 ignored.
+        iou: Overlap of each object's regressed box, in [0, 1].
+        level: Not used.
+        exponent: :math:`\eta`, >= 0; 0 is the base loss.
+        base: :math:`\ell_i`: ``"focal"`` (one-stage detectors), over the number of positives, or ``"ce"``, over the
+            number of entries.
+        alpha: Of the focal loss.
+        gamma: Of the focal loss.
+        scope: w is normalised over the ``"batch"`` (the authors' code) or each ``"image"``.
+        reduction: Over groups: ``"mean"``, ``"sum"`` or ``"none"``. The batch is one group.
+
+    Returns:
+        A scalar, or one value per group for ``"none"``.
+
+    Raises:
+        ValueError: ``iou`` is missing, or an input's shape, dtype or value, or an option, is not as described.
+
+    Example:
+        >>> iou_balanced_cls_loss(torch.zeros(1, 2, 1), torch.tensor([[0, 1]]), iou=torch.tensor([[0.8, 0.0]]))
+        tensor(0.1733)
+    """
+    check_within(0, float("inf"), exponent=exponent, gamma=gamma)
+    check_within(0, 1, alpha=alpha)
+    check_choice("base", base, BASES)
+    logits, labels, iou = to_groups(scope, logits, labels, require_iou("iou_balanced_cls_loss", iou))
+    positive, negative = entry_masks(labels, logits.shape[2])
+    loss = focal_terms(logits, positive, alpha, gamma) if base == "focal" else cross_entropy_terms(logits, positive)
+    object_ = is_object(labels, logits.shape[2])
+    own = torch.where(object_, at_label(loss, labels), 0.0).detach()
+    weight = balanced_weights(positive_iou(iou.detach(), object_).pow(exponent), own)
+    loss = torch.where(positive, weight.unsqueeze(2) * loss, loss * negative)
+    normalise = normalise_by_positives if base == "focal" else normalise_by_entries
+    return normalise(loss, labels, reduction)
+
+
+class IoUBalancedClsLoss(ClassificationLoss):
+    """Module form of :func:`iou_balanced_cls_loss`."""
+
+    function = staticmethod(iou_balanced_cls_loss)
+
+
+def balanced_weights(
+    power: Float[Tensor, "group item"], loss: Float[Tensor, "group item"]
+) -> Float[Tensor, "group item"]:
+    """Scale ``power`` so that weighting ``loss`` with it keeps the sum of each group; 1 if it would vanish."""
+    before, after = loss.sum(1, keepdim=True), (power * loss).sum(1, keepdim=True)
+    usable = after > VANISHED * before
+    return torch.where(usable, power * (before / torch.where(usable, after, 1.0)), 1.0)
+
+
+@localization_loss
+def iou_balanced_loc_loss(
+    pred: Float[Tensor, "positive dimension"],
+    target: Float[Tensor, "positive dimension"],
+    *,
+    iou: Float[Tensor, " positive"] | None = None,
+    exponent: float = 1.5,
+    w_loc: float | str | Tensor = 3.049,
+    beta: float = 1.0 / 9.0,
+    reduction: str = "mean",
+) -> Float[Tensor, "..."]:
+    r"""Smooth L1 in which a positive weighs by the overlap of its regressed box: :math:`w_{loc} \, iou^\lambda`.
+
+    The weight is a constant to the gradient.
+
+    Source: Wu et al., "IoU-balanced Loss Functions for Single-stage Object Detection", arXiv:1908.05641, eq. 6
+    (manual) and 7 (normalised). Its pairs of exponent and w_loc: (0.5, 1.575), (1, 2.226), (1.5, 3.049), (1.8, 3.649).
+
+    Args:
+        pred: Predicted box deltas.
+        target: Their truth.
+        iou: Overlap of each positive's regressed box, in [0, 1].
+        exponent: :math:`\lambda`, >= 0.
+        w_loc: A factor > 0, chosen so that the loss of the first batches stays what it is without weights;
+            ``"normalised"`` keeps the sum of every batch. :class:`IoUBalancedLocLoss` also takes ``"auto"``.
+        beta: Width of smooth L1, > 0.
+        reduction: As in :func:`lidar_rank.losses.smooth_l1_loss`.
+
+    Returns:
+        A scalar, or shape (positive,) for ``"none"``.
+
+    Raises:
+        ValueError: ``iou`` is missing, or an input's shape, dtype or value, or an option, is not as described.
+
+    Example:
+        >>> iou_balanced_loc_loss(torch.tensor([[1.0]]), torch.zeros(1, 1), iou=torch.tensor([0.49]))
+        tensor(0.9877)
+    """
+    check_within(0, float("inf"), exponent=exponent)
+    check_above(0, beta=beta)
+    if isinstance(w_loc, str):
+        check_choice("w_loc", w_loc, ("normalised",))
+    elif not isinstance(w_loc, Tensor):
+        check_above(0, w_loc=w_loc)
+    loss = smooth_l1_terms(pred - target, beta)
+    own, power = loss.detach().sum(1), _overlap_power("iou_balanced_loc_loss", iou, exponent)
+    weight = balanced_weights(power[None], own[None])[0] if isinstance(w_loc, str) else w_loc * power
+    return reduce_rows(weight.unsqueeze(1) * loss, reduction)
+
+
+class IoUBalancedLocLoss(LocalizationLoss):
+    """Module form of :func:`iou_balanced_loc_loss`.
+
+    Args:
+        w_loc: Also ``"auto"``: the factor that keeps the sum of the first training batch with positives, over all
+            ranks of a distributed run; kept from then on, in the buffer ``w_auto`` (0 before).
+        **options: Those of :func:`iou_balanced_loc_loss` and ``loss_weight``.
+    """
+
+    function = staticmethod(iou_balanced_loc_loss)
+    w_auto: Tensor
+
+    def __init__(self, *, w_loc: float | str = 3.049, **options: Any) -> None:
+        self.auto = w_loc == "auto"
+        super().__init__(**options if self.auto else {**options, "w_loc": w_loc})
+        if self.auto:
+            self.register_buffer("w_auto", torch.zeros(()))
+
+    def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
+        """Return the unweighted loss."""
+        if self.auto:
+            inputs["w_loc"] = self._measured(pred, target, inputs.get("iou"))
+        return super().compute(pred, target, **inputs)
+
+    @torch.no_grad()
+    def _measured(self, pred: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
+        """Return the factor, measured on this batch if none was before; 1 while no batch had positives."""
+        options = {**self.options, "iou": iou, "reduction": "sum", "w_loc": 1.0}
+        weighted = iou_balanced_loc_loss(pred, target, **options)
+        plain = iou_balanced_loc_loss(pred, target, **{**options, "exponent": 0.0})
+        plain, weighted = mean_over_ranks(torch.stack([plain, weighted]))
+        usable = weighted > VANISHED * plain
+        here = torch.where(usable, plain / torch.where(usable, weighted, 1.0), 0.0)
+        factor = torch.where(self.w_auto > 0, self.w_auto.to(here.dtype), here)
+        if self.training:
+            self.w_auto = factor
+        return torch.where(factor > 0, factor, 1.0)
+
+
+def _overlap_power(name: str, iou: Tensor | None, exponent: float) -> Float[Tensor, " positive"]:
+    overlap = require_iou(name, iou).detach()
+    return positive_iou(overlap, torch.ones_like(overlap, dtype=torch.bool)).pow(exponent)
