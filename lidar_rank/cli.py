@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_simulate, _add_create_data, _add_train, _add_test, _add_evaluate):
+    for add in (_add_simulate, _add_create_data, _add_train, _add_test, _add_evaluate, _add_demo):
         add(commands)
     return parser
 
@@ -209,6 +209,27 @@ def _test(options: argparse.Namespace) -> None:
     running.test(
         options.config, options.checkpoint, out=options.out, work_dir=options.work_dir, options=options.cfg_options
     )
+
+
+def _add_demo(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "demo",
+        _demo,
+        "Everything from nothing: simulate scans, train a car detector with DR loss, print AP@0.7, draw pictures.",
+        "lidar-rank demo --scans 400",
+    )
+    command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")
+    command.add_argument("--scans", type=int, default=400, metavar="N", help="scans to train on (default 400)")
+    command.add_argument("--held-back", type=int, default=100, metavar="N", help="scans to test on (default 100)")
+    command.add_argument("--seed", type=int, default=0, metavar="S", help="of scenes and training (default 0)")
+    command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes that simulate (default 2)")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from lidar_rank.mm import demo
+
+    demo.run(options.out, scans=options.scans, held_back=options.held_back, seed=options.seed, jobs=options.jobs)
 
 
 class _KeyValues(argparse.Action):

@@ -1,6 +1,5 @@
 """The exact KITTI evaluation inside the host's validation and test loops."""
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,13 +9,13 @@ from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
 from lidar_rank.datasets.calibration import read_calibration
+from lidar_rank.datasets.detector_range import ignore_outside_range
 from lidar_rank.datasets.kitti_labels import KittiObjects, join_frames, read_kitti_labels, write_kitti_results
 from lidar_rank.datasets.predictions import detections_of_frame
 from lidar_rank.evaluation import evaluate_kitti, format_table
 from lidar_rank.mm.registry import METRICS
 
 DIFFICULTIES = ("easy", "moderate", "hard")
-BEYOND_EVERY_DIFFICULTY = 4  # an occlusion level that KITTI does not have: such objects are neither hits nor misses
 
 
 @METRICS.register_module()
@@ -71,7 +70,9 @@ class KittiAP(BaseMetric):
         """Evaluate all frames."""
         frame_ids = [result[0] for result in results]
         detections = join_frames(self._detections(results))
-        objects = self._ignore_outside_range(read_kitti_labels(self.data_root / "training/label_2", frame_ids))
+        objects = read_kitti_labels(self.data_root / "training/label_2", frame_ids)
+        if self.point_cloud_range is not None:
+            objects = ignore_outside_range(objects, self.data_root / "training/calib", self.point_cloud_range)
         if self.result_dir:
             write_kitti_results(Path(self.result_dir), detections)
         classes = self.dataset_meta["classes"]
@@ -97,20 +98,6 @@ class KittiAP(BaseMetric):
                 detections_of_frame(frame_id, boxes[:, :7], classes[labels], scores, calibration, sizes[frame_id])
             )
         return parts
-
-    def _ignore_outside_range(self, objects: KittiObjects) -> KittiObjects:
-        """Make objects that the detector cannot see too hard for every difficulty."""
-        if self.point_cloud_range is None:
-            return objects
-        outside = np.zeros(len(objects), dtype=bool)
-        low, high = np.array(self.point_cloud_range[:2]), np.array(self.point_cloud_range[3:5])
-        for frame, frame_id in enumerate(objects.frame_ids):
-            rows = slice(objects.frame_start[frame], objects.frame_start[frame + 1])
-            calibration = read_calibration(self.data_root / "training/calib" / f"{frame_id}.txt")
-            position_m = calibration.camera_to_lidar(objects.location_m[rows])[:, :2]
-            outside[rows] = ((position_m < low) | (position_m >= high)).any(axis=1)
-        occlusion = np.where(outside, BEYOND_EVERY_DIFFICULTY, objects.occlusion)
-        return dataclasses.replace(objects, occlusion=occlusion)
 
 
 def _image_sizes(ann_file: Path) -> dict[str, tuple[int, int]]:

@@ -1,0 +1,119 @@
+"""Everything from nothing: simulate, prepare, train, evaluate, draw. ``lidar-rank demo`` and ``make demo`` run it."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+
+from lidar_rank.analysis import pictures
+from lidar_rank.datasets import prepare_kitti, read_calibration, read_kitti_labels, read_kitti_results, simulate_kitti
+from lidar_rank.datasets.calibration import Calibration
+from lidar_rank.datasets.detector_range import ignore_outside_range
+from lidar_rank.datasets.kitti_files import read_points, write_atomically
+from lidar_rank.datasets.kitti_labels import KittiObjects, read_frame_ids
+from lidar_rank.datasets.predictions import box_corners
+from lidar_rank.evaluation import evaluate_kitti, format_table
+
+CONFIG = "configs/second/second_dr_kitti-car_demo.py"
+RANGE_M = (0.0, -19.2, -3.0, 38.4, 19.2, 1.0)
+MIN_SCORE_DRAWN = 0.3
+
+
+def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
+    """Make a data set, train a detector with DR loss on it, and show how good it is.
+
+    Args:
+        out: Work folder: data, checkpoints, result files, table and pictures.
+        scans: Simulated scans to train on.
+        held_back: Further ones to test on.
+        seed: Of the scenes and the training.
+        jobs: Processes that simulate.
+    """
+    root, results = out / "kitti", out / "results"
+    _say("1/4", f"simulating {scans + held_back} scans with images in {root}")
+    simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, val=held_back)
+    prepare_kitti(root)
+
+    _say("2/4", "training the small SECOND with DR loss; every line says how long it will still take (eta)")
+    os.environ["KITTI_ROOT"] = str(root)
+    from lidar_rank.mm import running
+
+    running.train(CONFIG, work_dir=str(out / "training"), seed=seed)
+
+    _say("3/4", f"testing on the {held_back} held-back scans")
+    running.test(CONFIG, str(_last_checkpoint(out / "training")), out=str(results), work_dir=str(out / "testing"))
+
+    _say("4/4", "drawing")
+    _draw(root, results, out)
+    _draw_losses(out)
+    print(_summary(root, results, out))
+
+
+def _say(step: str, what: str) -> None:
+    print(f"[{time.strftime('%H:%M:%S')}] {step} {what}", flush=True)
+
+
+def _last_checkpoint(work_dir: Path) -> Path:
+    return Path((work_dir / "last_checkpoint").read_text().strip())
+
+
+def _draw(root: Path, results: Path, out: Path) -> None:
+    """Draw the held-back frame with the most cars that are to be found."""
+    frame_ids = read_frame_ids(root / "ImageSets" / "val.txt")
+    objects = read_kitti_labels(root / "training" / "label_2", frame_ids)
+    detections = read_kitti_results(results, frame_ids)
+    cars = [int((objects.frame(i).name == "Car").sum()) for i in range(len(frame_ids))]
+    index = int(np.argmax(cars))
+    frame_id = frame_ids[index]
+    calibration = read_calibration(root / "training" / "calib" / f"{frame_id}.txt")
+    true = _corners(objects.frame(index), calibration)
+    predicted = _corners(detections.frame(index), calibration)
+    points = read_points(root / "training" / "velodyne_reduced" / f"{frame_id}.bin")
+    pictures.draw_bev(points, predicted, true, RANGE_M).savefig(out / "bev.png")
+    image = (matplotlib.image.imread(root / "training" / "image_2" / f"{frame_id}.png")[..., :3] * 255).astype(np.uint8)
+    pixels = [_project(corners, calibration) for corners in (predicted, true)]
+    pictures.draw_camera(image, *pixels).savefig(out / "camera.png")
+
+
+def _corners(objects: KittiObjects, calibration: Calibration) -> np.ndarray:
+    """Corners (box, 8, 3) in the LiDAR frame of the cars, of detections those with some confidence."""
+    drawn = (objects.name == "Car") & ~(objects.score < MIN_SCORE_DRAWN)
+    boxes = calibration.camera_boxes_to_lidar(objects.location_m, objects.size_m, objects.yaw_rad)
+    return box_corners(boxes[drawn])
+
+
+def _project(corners_m: np.ndarray, calibration: Calibration) -> np.ndarray:
+    pixels, depth_m = calibration.lidar_to_image(corners_m.reshape(-1, 3))
+    in_front = (depth_m > 0).reshape(-1, 8).all(axis=1)
+    return pixels.reshape(-1, 8, 2)[in_front]
+
+
+def _draw_losses(out: Path) -> None:
+    (log,) = sorted((out / "training").glob("*/vis_data/scalars.json"))[-1:]
+    rows = [row for row in map(json.loads, log.read_text().splitlines()) if "loss" in row]
+    curves = {name: [row[name] for row in rows] for name in rows[0] if name.startswith("loss")}
+    pictures.draw_losses(curves, [row["step"] for row in rows]).savefig(out / "losses.png")
+
+
+def _summary(root: Path, results: Path, out: Path) -> str:
+    frame_ids = read_frame_ids(root / "ImageSets" / "val.txt")
+    objects = read_kitti_labels(root / "training" / "label_2", frame_ids)
+    objects = ignore_outside_range(objects, root / "training" / "calib", RANGE_M)
+    result = evaluate_kitti(objects, read_kitti_results(results, frame_ids), classes=["Car"])
+    write_atomically(out / "ap.json", (json.dumps(result.ap_percent(), indent=2) + "\n").encode())
+    return f"""
+cars within the {RANGE_M[3]:g} m that the detector sees:
+{format_table(result)}
+
+made in {out}:
+  bev.png, camera.png   a held-back scan, objects green, predictions red
+  losses.png            the training
+  ap.json, results/     average precision, result files of every held-back scan
+  training/             log, TensorBoard, checkpoints
+next:
+  tensorboard --logdir {out / "training"}
+  KITTI_ROOT={root} lidar-rank train configs/second/second_kitti-car_small.py     # focal loss instead
+  data/README.md says how to get real KITTI scans"""

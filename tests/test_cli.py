@@ -1,0 +1,103 @@
+"""Commands: what they print, and one line for bad input."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lidar_rank.cli import main
+
+# Commands import open3d and the host, which warn of themselves.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+LABEL = "Car 0.00 0 -1.57 500.00 150.00 600.00 220.00 1.50 1.60 4.00 1.00 1.70 20.00 -1.57"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Labels of two frames, and results that find the one car."""
+    labels, results = tmp_path / "labels", tmp_path / "results"
+    for folder, line in ((labels, LABEL), (results, LABEL + " 0.90")):
+        folder.mkdir()
+        (folder / "000001.txt").write_text(line + "\n")
+        (folder / "000002.txt").write_text("")
+    return labels, results
+
+
+def test_evaluate_prints_a_table_and_writes_json(folders, tmp_path, capsys):
+    labels, results = map(str, folders)
+    out = tmp_path / "ap.json"
+    assert main(["evaluate", labels, results, "--classes", "Car", "--sampling", "recall", "--json", str(out)]) == 0
+    assert "Car 3d @0.7" in capsys.readouterr().out
+    ap = json.loads(out.read_text())
+    assert set(ap["Car"]) == {"bbox", "bev", "3d", "aos"}
+    assert ap["Car"]["3d"]["R40"] == [100.0, 100.0, 100.0]
+
+
+def test_threshold_applies_to_every_class(folders, tmp_path):
+    labels, results = folders
+    (results / "000001.txt").write_text(LABEL.replace("20.00 -1.57", "20.80 -1.57") + " 0.90\n")
+    values = []
+    for overlap in ("0.5", "0.7"):
+        out = tmp_path / f"{overlap}.json"
+        options = ["--classes", "car", "--sampling", "recall", "--iou", overlap, "--json", str(out)]
+        assert main(["evaluate", str(labels), str(results), *options]) == 0
+        values.append(json.loads(out.read_text())["car"]["3d"]["R40"][0])
+    assert values == [100.0, 0.0]
+
+
+def test_split_chooses_the_frames(folders, tmp_path, capsys):
+    labels, results = folders
+    (tmp_path / "val.txt").write_text("000001\n000003\n")
+    assert main(["evaluate", str(labels), str(results), "--split", str(tmp_path / "val.txt")]) == 2
+    error = capsys.readouterr().err
+    assert "000003" in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nowhere", "nowhere"], "nowhere"),
+        (["create-data", "nowhere"], "nowhere"),
+        (["simulate", "somewhere", "--scans", "0"], "scans"),
+        (["train", "nowhere.py"], "nowhere.py"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"lidar-rank {arguments[0]}: ")
+    assert message in error
+
+
+def test_options_of_a_config_are_literals_where_they_can_be(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("lidar_rank.mm.running.train", lambda config, **options: seen.update(config=config, **options))
+    words = ["a.b=3", "c=[1, 2]", "d=text", "e=True"]
+    assert main(["train", "x.py", "--seed", "4", "--cfg-options", *words]) == 0
+    assert seen["options"] == {"a.b": 3, "c": [1, 2], "d": "text", "e": True}
+    assert seen["seed"] == 4
+
+
+def test_option_without_a_value_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["train", "x.py", "--cfg-options", "novalue"])
+    assert "KEY=VALUE, got 'novalue'" in capsys.readouterr().err
+
+
+def test_help_and_evaluate_start_without_torch():
+    modules = "lidar_rank.cli, lidar_rank.datasets.kitti_labels, lidar_rank.evaluation"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize("command", ["simulate", "create-data", "train", "test", "evaluate", "demo"])
+def test_every_command_has_a_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    assert f"example: lidar-rank {command} " in capsys.readouterr().out
