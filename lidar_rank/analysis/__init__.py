@@ -1,1 +1,16 @@
 """Diagnostics of trained detectors, from scores, labels and overlaps alone."""
+
+from lidar_rank.analysis.distributions import Distributions, count_distributions
+from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores
+from lidar_rank.analysis.reverse_pairs import PairCount, ReversePairs, count_reverse_pairs
+
+__all__ = [
+    "Distributions",
+    "PairCount",
+    "ReversePairs",
+    "count_distributions",
+    "count_reverse_pairs",
+    "plot_gradient_norms",
+    "plot_score_against_iou",
+    "plot_scores",
+]

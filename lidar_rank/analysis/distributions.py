@@ -1,0 +1,80 @@
+"""Where scores, overlaps and gradients of a detector lie."""
+
+from dataclasses import dataclass, fields
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Int, Int64
+
+from lidar_rank.analysis._checks import check_candidates, is_positive
+
+
+@dataclass(frozen=True, eq=False)
+class Distributions:
+    """Counts in equal bins over [0, 1]; those of several batches add up with ``+``."""
+
+    foreground_score: Int64[np.ndarray, " bin"]
+    """Positives, by the score of their class."""
+    background_score: Int64[np.ndarray, " bin"]
+    """Background candidates, by their best score."""
+    score_and_iou: Int64[np.ndarray, "bin bin"]
+    """Positives, by the score of their class (rows) and their overlap (columns)."""
+    gradient_norm: Int64[np.ndarray, " bin"]
+    """Entries (candidate, class), by \\|probability - target\\|, the gradient of cross entropy to the logit."""
+
+    @property
+    def iou(self) -> Int64[np.ndarray, " bin"]:
+        """Positives, by their overlap."""
+        return self.score_and_iou.sum(axis=0)
+
+    @property
+    def edges(self) -> Float[np.ndarray, " edge"]:
+        """Borders of the bins."""
+        return np.linspace(0, 1, len(self.gradient_norm) + 1)
+
+    def __add__(self, other: Self) -> "Distributions":
+        if self.edges.shape != other.edges.shape:
+            raise ValueError(f"only equal bins add up, got {len(self.edges) - 1} and {len(other.edges) - 1}")
+        return Distributions(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
+
+
+def count_distributions(
+    scores: Float[np.ndarray, "image candidate class"],
+    labels: Int[np.ndarray, "image candidate"],
+    iou: Float[np.ndarray, "image candidate"],
+    *,
+    bins: int = 30,
+) -> Distributions:
+    """Histograms of scores, overlaps and gradient norms; ignored candidates are in none.
+
+    Args:
+        scores: Probabilities.
+        labels: 0..C-1 the object's class, C background, -1 ignored.
+        iou: Overlap of each positive's regressed box with its object, in [0, 1]; not read elsewhere.
+        bins: Number of bins; 30 are the unit regions of GHM (Li et al., "Gradient Harmonized Single-stage Detector",
+            AAAI 2019), whose densities are ``bins`` times these counts. A value of 1 falls into the last bin.
+
+    Returns:
+        Counts over all images.
+
+    Raises:
+        ValueError: a shape is wrong, or scores, labels, overlaps or ``bins`` are out of range.
+    """
+    check_candidates(scores, labels, iou)
+    if bins < 1:
+        raise ValueError(f"bins must be >= 1, got {bins}")
+    num_classes = scores.shape[2]
+    positive = is_positive(labels, num_classes)
+    own_score = np.take_along_axis(scores[positive], labels[positive][:, None], axis=1)[:, 0]
+    target = labels[labels >= 0][:, None] == np.arange(num_classes)
+    score_and_iou, _, _ = np.histogram2d(own_score, iou[positive], bins, range=((0, 1), (0, 1)))
+    return Distributions(
+        foreground_score=_counts(own_score, bins),
+        background_score=_counts(scores[labels == num_classes].max(axis=1, initial=0.0), bins),
+        score_and_iou=score_and_iou.astype(np.int64),
+        gradient_norm=_counts(np.abs(scores[labels >= 0] - target), bins),
+    )
+
+
+def _counts(values: np.ndarray, bins: int) -> Int64[np.ndarray, " bin"]:
+    return np.histogram(values, bins, range=(0, 1))[0].astype(np.int64)
