@@ -4,8 +4,11 @@
 localization; see docs/losses.md.
 """
 
+from lidar_rank.losses.ap import APLoss, ap_loss
+from lidar_rank.losses.blend import BlendLoss
 from lidar_rank.losses.cross_entropy import BinaryCrossEntropyLoss, cross_entropy_loss
 from lidar_rank.losses.dr import DRLoss, dr_effective_negatives, dr_loss, temperature_from_h
+from lidar_rank.losses.flat import FlatLoss
 from lidar_rank.losses.focal import SigmoidFocalLoss, sigmoid_focal_loss
 from lidar_rank.losses.ghm import GHMCLoss, GHMRLoss, ghm_c_loss, ghm_r_loss
 from lidar_rank.losses.iou_balanced import (
@@ -37,12 +40,15 @@ from lidar_rank.losses.rankdet import (
 )
 
 __all__ = [
+    "APLoss",
     "AuthenticSmoothL1Loss",
     "BalancedL1Loss",
     "BinaryCrossEntropyLoss",
+    "BlendLoss",
     "ClassRankingLoss",
     "DRLoss",
     "DecayingSmoothL1Loss",
+    "FlatLoss",
     "GHMCLoss",
     "GHMRLoss",
     "GlobalRankingLoss",
@@ -53,6 +59,7 @@ __all__ = [
     "RankDetLoss",
     "SigmoidFocalLoss",
     "SmoothL1Loss",
+    "ap_loss",
     "authentic_smooth_l1_loss",
     "balanced_l1_loss",
     "class_ranking_loss",

@@ -16,6 +16,7 @@ class Row:
     module: type
     oracle: Callable
     options: dict = field(default_factory=dict)
+    gradient: Callable | None = None  # the oracle of a gradient that the paper sets by hand
     # The gradient is that of the value, so torch's gradcheck applies; otherwise the paper stops a gradient somewhere.
     exact_gradient: bool = True
     iou_gradient: bool = False  # trains the boxes through iou
@@ -161,6 +162,19 @@ CLASSIFICATION += [
         )
         for options in ({}, {"scope": "image", "exponent": 1.0}, {"base": "ce"})
     ),
+]
+
+CLASSIFICATION += [
+    Row(
+        losses.ap_loss,
+        losses.APLoss,
+        oracles.ap,
+        options,
+        oracles.ap_gradient,
+        exact_gradient=False,
+        per_image="scope" in options,
+    )
+    for options in ({}, {"interpolate": False, "delta": 0.5}, {"scope": "image"})
 ]
 
 DECAY = {"beta": 0.5, "decay": 0.1, "period": 2}

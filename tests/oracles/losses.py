@@ -380,6 +380,53 @@ def iou_balanced_loc(pred, target, iou, frozen, *, exponent=1.5, w_loc=3.049, be
     return sum(weight * loss for weight, loss in zip(weights, rows(pred), strict=True)) / max(len(pred), 1)
 
 
+# -------------------------------------------------------------------------------------------------------------- AP
+
+
+def ap_errors(pos, neg, delta, interpolate):
+    """Each positive's number of negatives above it, and its error, one minus its precision."""
+
+    def step(x):
+        return min(max(x / (2 * delta) + 0.5, 0.0), 1.0)
+
+    false = [sum(step(n - p) for n in neg) for p in pos]
+    true = [1 + sum(step(other - p) for k, other in enumerate(pos) if k != i) for i, p in enumerate(pos)]
+    precision = [t / (t + f) for t, f in zip(true, false, strict=True)]
+    if interpolate:
+        precision = [max(precision[k] for k in range(len(pos)) if pos[k] <= p) for p in pos]
+    return step, false, [1 - p for p in precision]
+
+
+def ap(logits, labels, iou, level, frozen, *, delta=1.0, interpolate=True, scope="batch"):
+    values, counted = [], []
+    for group in split(logits, labels, scope):
+        pos, neg = entries(group, score=float)
+        _, _, errors = ap_errors(pos, neg, delta, interpolate)
+        values.append(sum(errors) / max(len(pos), 1))
+        counted.append(bool(pos))
+    return mean_over(values, counted)
+
+
+def ap_gradient(logits, labels, *, delta=1.0, interpolate=True, scope="batch"):
+    """The hand-set gradient of every entry: each pair (positive, negative above it) pushes both by its error."""
+    gradient = [[[0.0] * len(row) for row in image] for image in logits]
+    images = [[b] for b in range(len(labels))] if scope == "image" else [range(len(labels))]
+    ranked = 0
+    for group in images:
+        places = [(b, n, c) for b in group for n in range(len(labels[b])) for c in range(len(logits[b][n]))]
+        pos = [place for place in places if labels[place[0]][place[1]] == place[2]]
+        neg = [place for place in places if labels[place[0]][place[1]] not in (-1, place[2])]
+        ranked += bool(pos)
+        pos_x, neg_x = ([logits[b][n][c] for b, n, c in side] for side in (pos, neg))
+        step, false, errors = ap_errors(pos_x, neg_x, delta, interpolate)
+        for (b, n, c), x, f, error in zip(pos, pos_x, false, errors, strict=True):
+            for (b2, n2, c2), x2 in zip(neg, neg_x, strict=True):
+                push = error * step(x2 - x) / f / len(pos) if f else 0.0
+                gradient[b][n][c] -= push
+                gradient[b2][n2][c2] += push
+    return [[[g / max(ranked, 1) for g in row] for row in image] for image in gradient]
+
+
 # ---------------------------------------------------------------------------------------------------- localization
 
 
