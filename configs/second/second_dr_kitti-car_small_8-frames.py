@@ -1,2 +1,2 @@
 _base_ = ["./second_kitti-car_small_8-frames.py"]
-model = dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.DRLoss")))
+model = dict(bbox_head=dict(prior_prob=0.5, loss_cls=dict(_delete_=True, type="lidar_rank.DRLoss")))

@@ -10,3 +10,8 @@ val_dataloader = dict(dataset=dict(ann_file="kitti_infos_train.pkl", indices=fra
 test_dataloader = val_dataloader
 val_evaluator = dict(ann_file="kitti_infos_train.pkl")
 test_evaluator = val_evaluator
+
+epochs = 20
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].total_steps = epochs
+train_cfg = dict(max_epochs=epochs, val_interval=10)

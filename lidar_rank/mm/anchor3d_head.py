@@ -19,10 +19,17 @@ class PerImageAnchor3DHead(Anchor3DHead):
     Each image is one group of candidates, over all levels and classes; ignored anchors carry label -1. The loss gets
     the rotated 3D IoU of each positive's regressed box with its object, differentiable. Options are the host's;
     ``loss_cls`` and ``loss_bbox`` are losses of scope ``lidar_rank``, which normalise themselves.
+
+    Args:
+        loss_cls: Config of the classification or ranking loss.
+        prior_prob: Score that every anchor starts with: 0.01 for focal loss, 0.5 for DR loss.
+        *args: As the host's.
+        **kwargs: As the host's.
     """
 
-    def __init__(self, *args, loss_cls: dict, **kwargs) -> None:
+    def __init__(self, *args, loss_cls: dict, prior_prob: float = 0.01, **kwargs) -> None:
         super().__init__(*args, loss_cls=_UNSAMPLED_SIGMOID, **kwargs)
+        self.init_cfg["override"]["bias_prob"] = prior_prob
         self.loss_cls = MODELS.build(loss_cls)
 
     def loss_by_feat(

@@ -156,6 +156,14 @@ def test_images_without_objects_give_a_finite_loss_with_a_graph(scene):
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
+@pytest.mark.parametrize("prior_prob", [0.01, 0.5])
+def test_scores_start_at_the_prior(prior_prob):
+    head = build(OURS | {"prior_prob": prior_prob})
+    head.init_weights()
+    scores = head([torch.zeros(1, CHANNELS, CELLS, CELLS)])[0][0].sigmoid()
+    torch.testing.assert_close(scores, torch.full_like(scores, prior_prob))
+
+
 def test_dr_loss_ranks_within_each_image():
     head = build(OURS | {"loss_cls": {"type": "lidar_rank.DRLoss"}})
     both = losses(head, objects(CAR_A), objects(CAR_B))["loss_cls"]
