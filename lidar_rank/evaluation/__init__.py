@@ -1,5 +1,19 @@
 """KITTI average precision: matching, decisions, precision and recall, AP."""
 
-from lidar_rank.evaluation.kitti import KittiResult, evaluate_kitti, format_table
+from lidar_rank.evaluation.kitti import KittiResult, evaluate_kitti, format_table, match_class
+from lidar_rank.evaluation.matching import Decision, Decisions
+from lidar_rank.evaluation.overlaps import compute_overlaps
+from lidar_rank.evaluation.rules import DIFFICULTIES, METRICS, MIN_OVERLAP
 
-__all__ = ["KittiResult", "evaluate_kitti", "format_table"]
+__all__ = [
+    "DIFFICULTIES",
+    "METRICS",
+    "MIN_OVERLAP",
+    "Decision",
+    "Decisions",
+    "KittiResult",
+    "compute_overlaps",
+    "evaluate_kitti",
+    "format_table",
+    "match_class",
+]

@@ -114,7 +114,21 @@ def match_class(
     min_overlap: float,
     drop_at_min_height: bool = False,
 ) -> dict[str, Matcher]:
-    """Matchers of one class and difficulty, by metric; they count, and decide on each object and detection."""
+    """Match the objects and detections of one class and difficulty.
+
+    Args:
+        overlaps: From :func:`compute_overlaps`, of the same two tables.
+        ground_truth: As in :func:`evaluate_kitti`.
+        detections: As in :func:`evaluate_kitti`.
+        class_name: Upper and lower case are the same.
+        difficulty: One of ``DIFFICULTIES``.
+        min_overlap: IoU that a detection must exceed.
+        drop_at_min_height: As in :func:`evaluate_kitti`.
+
+    Returns:
+        A matcher for each metric; ``match_class(...)["3d"].decisions(0.5)`` says what becomes of each object and
+        detection when detections that score below 0.5 are left out.
+    """
     object_role = object_roles(ground_truth, class_name, difficulty, drop_at_min_height=drop_at_min_height)
     detection_role = detection_roles(detections, class_name, difficulty)
     return {
@@ -130,7 +144,10 @@ def _check_frames(ground_truth: ObjectTable, detections: ObjectTable) -> None:
     if expected != got:
         differ = [pair for pair in zip(expected, got, strict=False) if pair[0] != pair[1]]
         first = f"; first {differ[0][0]!r} against {differ[0][1]!r}" if differ else ""
-        raise ValueError(f"ground truth has {len(expected)} frames, detections {len(got)} or other ones{first}")
+        raise ValueError(
+            f"ground truth and detections must be of the same frames in the same order, "
+            f"got {len(expected)} and {len(got)} frames{first}"
+        )
     if not np.isfinite(detections.score).all():
         raise ValueError("every detection needs a finite score; label files have none, result files do")
 

@@ -94,7 +94,9 @@ class Matcher:
         )
         self._pair_object, self._pair_detection = overlaps.pair_object[keep], overlaps.pair_detection[keep]
         self._pair_overlap, self._pair_similarity = overlaps.iou[keep, metric], overlaps.similarity[keep]
-        self._object_role, self._detection_role, self._score = object_role, detection_role, score
+        self._object_role, self._detection_role = object_role, detection_role
+        # Columns of a table are strided; numba would compile for these and for contiguous ones.
+        self._score = np.ascontiguousarray(score, dtype=np.float64)
         self._can_be_false = (detection_role == VALID) & (overlaps.in_dontcare[:, metric] <= min_overlap)
         self.num_objects = int((object_role == VALID).sum())
 

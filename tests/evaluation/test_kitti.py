@@ -379,7 +379,7 @@ def test_detections_without_score_and_other_frames_are_errors():
         evaluate([(cars, cars)])
     with pytest.raises(ValueError, match="there are no frames"):
         evaluate_kitti(to_table([]), to_table([]))
-    with pytest.raises(ValueError, match="2 frames, detections 1"):
+    with pytest.raises(ValueError, match="got 2 and 1 frames"):
         evaluate_kitti(to_table([cars, cars]), to_table([[]]))
     renamed = replace(to_table([[]]), frame_ids=("000099",))
     with pytest.raises(ValueError, match="first '000000' against '000099'"):
