@@ -86,7 +86,10 @@ def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[...,
 
 
 def _without_stream_on_cpu(original: Callable[[], int]) -> Callable[[], int]:
-    """Answer 0 where there is no CUDA: the backward asks for a stream before it looks where its tensors are."""
+    """Answer 0 where there is no CUDA: the Python backward asks for a stream before it looks where its tensors are.
+
+    Wheels without compiled matrix products, such as spconv's own CPU build, take that backward; spconv-cu120 does not.
+    """
 
     def get_current_stream() -> int:
         return original() if torch.cuda.is_available() else 0

@@ -110,6 +110,11 @@ def test_transposed_indices_give_the_same_result_as_contiguous_ones():
     assert_close(a, b, rtol=0, atol=0)
 
 
+def test_asking_for_a_stream_without_cuda_is_harmless(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert sparse.backend().ops.get_current_stream() == 0
+
+
 def test_repair_is_applied_once():
     module = sparse.backend()
     before = module.SparseConvTensor.__init__
