@@ -14,8 +14,8 @@ from lidar_rank.datasets.simulation.scanner import Scene, build_scene
 from lidar_rank.datasets.simulation.street import Street
 
 VIEW_M: Final = 85.0
-# The sensor's own vehicle: centre, length and width.
-EGO_FOOTPRINT: Final = (0.2, 0.0, 4.9, 1.9, 0.0)
+# The sensor's own vehicle and the room that it leaves to others: centre, length, width and yaw.
+EGO_FOOTPRINT: Final = (1.0, 0.0, 7.0, 3.0, 0.0)
 
 Rectangle = tuple[float, float, float, float, float]
 Colour = tuple[float, float, float]
@@ -71,7 +71,7 @@ class _Instance:
     shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
     paint: Paint | None = None
     name: str | None = None
-    size: Sequence[float] = (0.0, 0.0, 0.0)
+    size: Sequence[float] | Float[np.ndarray, " 3"] = (0.0, 0.0, 0.0)
 
 
 def rectangles_overlap(one: Rectangle, other: Rectangle) -> bool:
@@ -132,14 +132,14 @@ class SceneBuilder:
         self,
         name: str,
         mesh: Mesh,
-        size: Sequence[float],
+        size: Float[np.ndarray, " 3"],
         s: float,
         d: float,
         *,
         heading: float,
         paint: Paint,
         gap_m: float,
-        inset_m: Sequence[float],
+        inset_m: Float[np.ndarray, " 5"],
         lift_m: float,
     ) -> bool:
         """Add an object with a label if there is room for its box (length, width, height) and a gap around it.

@@ -3,6 +3,7 @@
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float, Float32
 
 from lidar_rank.datasets.calibration import Calibration
 
@@ -35,3 +36,14 @@ KITTI_CALIBRATION: Final = Calibration(
     ]),
 )
 # fmt: on
+
+
+def camera_rays(calibration: Calibration, pixels: Float[np.ndarray, "ray 2"]) -> Float32[np.ndarray, "ray 6"]:
+    """Rays in the LiDAR frame, origin and unit direction, from camera 2 through pixels."""
+    inverse = np.linalg.inv(calibration.projections[2][:, :3])
+    centre = -inverse @ calibration.projections[2][:, 3]
+    towards = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ inverse.T
+    direction = towards @ calibration.camera_to_lidar_matrix[:3, :3].T
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    origin = calibration.camera_to_lidar(centre[None])
+    return np.concatenate([np.broadcast_to(origin, direction.shape), direction], 1).astype(np.float32)

@@ -5,11 +5,11 @@ from typing import Final
 
 import numpy as np
 import open3d as o3d
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 
 from lidar_rank.datasets.calibration import Calibration, wrap_angle
 from lidar_rank.datasets.simulation.builder import World, WorldObject
-from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
+from lidar_rank.datasets.simulation.camera import IMAGE_SIZE, camera_rays
 from lidar_rank.datasets.simulation.scanner import Scene
 
 NEAR_PLANE_M: Final = 0.3
@@ -116,17 +116,6 @@ def _image_box(
     if min(cut_high - cut_low) < 1:
         return None
     return np.concatenate([cut_low, cut_high]), 1 - area / float(np.prod(high - low))
-
-
-def camera_rays(calibration: Calibration, pixels: Float[np.ndarray, "ray 2"]) -> Float32[np.ndarray, "ray 6"]:
-    """Rays in the LiDAR frame, origin and unit direction, from camera 2 through pixels."""
-    inverse = np.linalg.inv(calibration.projections[2][:, :3])
-    centre = -inverse @ calibration.projections[2][:, 3]
-    towards = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ inverse.T
-    direction = towards @ calibration.camera_to_lidar_matrix[:3, :3].T
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    origin = calibration.camera_to_lidar(centre[None])
-    return np.concatenate([np.broadcast_to(origin, direction.shape), direction], 1).astype(np.float32)
 
 
 def visible_shares(

@@ -29,6 +29,8 @@ class Material(IntEnum):
     SKIN = auto()
     EGO = auto()
     MARKING = auto()
+    LAMP = auto()
+    ROOF = auto()
 
 
 class Optics(NamedTuple):
@@ -75,6 +77,8 @@ _TABLE = {
     Material.SKIN: Optics(0.35, 0.05, 0.08, 0.0, 0.02, 0.006, 0.0, (0.80, 0.62, 0.52)),
     Material.EGO: Optics(0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, (0.10, 0.10, 0.10)),
     Material.MARKING: Optics(0.50, 0.06, 0.09, 0.0, 0.002, 0.004, 0.0, (0.90, 0.90, 0.88)),
+    Material.LAMP: Optics(0.80, 0.10, 0.15, 0.0, 0.02, 0.002, 0.0, (0.62, 0.05, 0.05)),
+    Material.ROOF: Optics(0.30, 0.05, 0.07, 0.0, 0.005, 0.015, 0.0, (0.52, 0.26, 0.20)),
 }
 
 OPTICS: dict[str, Float[np.ndarray, "material ..."]] = {

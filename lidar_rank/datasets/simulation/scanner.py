@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 import open3d as o3d
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from lidar_rank.datasets.calibration import Calibration
 from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
@@ -31,12 +31,17 @@ BEAM_ELEVATION_DEG: Final = np.array([
 ])
 # Mean intensity of the road at 5 to 20 m less the mean over beams.
 BEAM_INTENSITY_OFFSET: Final = np.array([
-    0.04, 0.02, -0.01, -0.04, 0.0, -0.01, 0.04, 0.01, 0.04, -0.03, 0.0, 0.03, 0.04, 0.01, 0.0, -0.03, 0.0, 0.0, 0.02,
-    -0.02, 0.03, -0.09, 0.03, 0.06, 0.0, 0.01, 0.03, 0.03, 0.03, -0.07, 0.03, 0.04, -0.03, -0.04, -0.01, -0.12, -0.19,
-    -0.01, 0.07, 0.06, -0.05, 0.0, -0.16, 0.0, 0.0, 0.0, 0.01, -0.03, -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09,
-    0.0, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
+    0.01, -0.02, -0.05, -0.04, -0.02, -0.00, 0.04, 0.01, 0.05, -0.01, 0.01, 0.03, 0.05, 0.03, 0.00, -0.08,
+    -0.04, -0.01, 0.00, -0.01, 0.03, -0.08, 0.00, 0.04, -0.02, -0.01, 0.00, 0.01, 0.01, -0.08, 0.01, 0.01,
+    -0.05, -0.06, -0.04, -0.13, -0.18, -0.04, 0.04, 0.03, -0.07, -0.02, -0.15, -0.02, -0.02, -0.03, 0.01, -0.03,
+    -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09, 0.00, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
 ])
 # fmt: on
+# What the device makes of the intensity that it should read.
+INTENSITY_RESPONSE: Final = (
+    [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0],
+    [0.0, 0.04, 0.07, 0.16, 0.21, 0.27, 0.31, 0.37, 0.42, 0.48, 0.55, 0.64, 0.82, 0.99],
+)
 # Loss of intensity with range: metres, and how much.
 _FALL: Final = (
     [0, 5, 9, 15, 22, 27, 35, 45, 55, 65, 80],
@@ -61,6 +66,10 @@ class Scene:
     albedo: Float32[np.ndarray, " triangle"]
     caster: o3d.t.geometry.RaycastingScene
 
+    def is_occluded(self, rays: Float32[np.ndarray, "ray 6"]) -> Bool[np.ndarray, " ray"]:
+        """Whether rays (origin, direction) meet anything."""
+        return self.caster.test_occlusions(o3d.core.Tensor(rays), nthreads=1).numpy()
+
 
 def build_scene(mesh: Mesh, owner: Int[np.ndarray, " triangle"], albedo: Float32[np.ndarray, " triangle"]) -> Scene:
     """Hand a mesh to embree, single-threaded: scans are spread over processes instead."""
@@ -77,11 +86,13 @@ class Hits:
         range_m: Distance, infinite where nothing is hit.
         triangle: Index of the triangle, -1 where nothing is hit.
         cosine: Between the ray and the surface's normal, in [0, 1].
+        normal: Of the surface, towards either side.
     """
 
     range_m: Float32[np.ndarray, " ray"]
     triangle: Int[np.ndarray, " ray"]
     cosine: Float32[np.ndarray, " ray"]
+    normal: Float32[np.ndarray, "ray 3"]
 
 
 def cast(scene: Scene, rays: Float32[np.ndarray, "ray 6"]) -> Hits:
@@ -91,7 +102,7 @@ def cast(scene: Scene, rays: Float32[np.ndarray, "ray 6"]) -> Hits:
     triangle[triangle == o3d.t.geometry.RaycastingScene.INVALID_ID] = -1
     normal = result["primitive_normals"].numpy()
     cosine = np.abs(np.einsum("rk,rk->r", normal, rays[:, 3:]))
-    return Hits(result["t_hit"].numpy(), triangle, cosine)
+    return Hits(result["t_hit"].numpy(), triangle, cosine, normal)
 
 
 def firing_rays(
@@ -108,12 +119,12 @@ def firing_rays(
     """
     phase = rng.random() + 0.618 * np.arange(len(window_deg))[:, None]
     step_deg = 360.0 / FIRINGS_PER_TURN
-    column = np.arange(FIRINGS_PER_TURN)
-    signed = (column * step_deg + 180) % 360 - 180
-    finite = window_deg[window_deg[:, 0] < window_deg[:, 1]]
-    column = column[(signed >= finite[:, 0].min() - 1) & (signed <= finite[:, 1].max() + 1)]
-    azimuth = (column + phase % 1) * step_deg
-    azimuth = np.round(azimuth / ENCODER_STEP_DEG) * ENCODER_STEP_DEG + 0.02 * phase % ENCODER_STEP_DEG
+    firing = np.arange(FIRINGS_PER_TURN)
+    signed = (firing * step_deg + 180) % 360 - 180
+    used = window_deg[window_deg[:, 0] < window_deg[:, 1]]
+    firing = firing[(signed >= used[:, 0].min() - 1) & (signed <= used[:, 1].max() + 1)]
+    encoded = np.round((firing + phase % 1) * step_deg / ENCODER_STEP_DEG) * ENCODER_STEP_DEG
+    azimuth = np.sort((encoded + 0.02 * phase % ENCODER_STEP_DEG) % 360, axis=1)
     signed = (azimuth + 180) % 360 - 180
     beam, column = np.nonzero((signed >= window_deg[:, :1]) & (signed < window_deg[:, 1:]))
     azimuth_rad, elevation_rad = np.radians(azimuth[beam, column]), np.radians(BEAM_ELEVATION_DEG[beam])
@@ -127,9 +138,13 @@ FULL_TURN_DEG: Final = np.tile([-180.0, 180.0], (len(BEAM_ELEVATION_DEG), 1))
 
 
 def camera_window_deg(calibration: Calibration) -> Float[np.ndarray, "beam 2"]:
-    """Azimuths, per beam, that can put a point into the camera's image from 2 m to the scanner's maximum range."""
-    azimuth = np.arange(-60.0, 60.0, 0.25)
-    distance = np.array([2.0, 3.0, 5.0, 10.0, 30.0, MAX_RANGE_M])
+    """Azimuths, per beam, that can put a point into the camera's image from 2.5 m to the scanner's maximum range.
+
+    Raises:
+        ValueError: the camera does not look ahead, where the beams are.
+    """
+    azimuth = np.arange(-60.0, 60.0, 0.5)
+    distance = np.geomspace(2.5, MAX_RANGE_M, 24)
     elevation_rad = np.radians(BEAM_ELEVATION_DEG)[:, None, None]
     azimuth_rad = np.radians(azimuth)[None, :, None]
     points = np.stack(
@@ -141,8 +156,10 @@ def camera_window_deg(calibration: Calibration) -> Float[np.ndarray, "beam 2"]:
         -1,
     )
     inside = calibration.in_image(points.reshape(-1, 3), IMAGE_SIZE).reshape(points.shape[:3]).any(-1)
-    low = np.where(inside, azimuth - 0.5, np.inf).min(1)
-    high = np.where(inside, azimuth + 0.5, -np.inf).max(1)
+    if not inside.any():
+        raise ValueError(f"no beam of the scanner falls into the image: {calibration.lidar_to_camera_matrix=}")
+    low = np.where(inside, azimuth - 0.6, np.inf).min(1)
+    high = np.where(inside, azimuth + 0.6, -np.inf).max(1)
     return np.stack([low, high], 1)
 
 
@@ -218,7 +235,7 @@ def _intensity(
     # Weak returns mostly read 0: beyond 10 m real scans hardly know intensities between 0.01 and 0.1.
     dead = np.clip((range_m - 4) / 100, 0, 0.06)
     read = rng.random(len(mean)) < (speckled - dead) / (0.02 + dead)
-    return np.where(read, np.clip(np.round(speckled, 2), 0, 0.99), 0.0)
+    return np.where(read, np.clip(np.round(np.interp(speckled, *INTENSITY_RESPONSE), 2), 0, 0.99), 0.0)
 
 
 def _loss(

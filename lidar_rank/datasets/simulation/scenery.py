@@ -66,7 +66,7 @@ def house(variant: int) -> Mesh:
             pane = np.array([[[px, -0.503, z] for px in (x - 0.04, x + 0.04)] for z in (low, level + 1.3)])
             parts.append(grid(pane, opening))
     ridge = np.array([[[x, -0.52, top - 0.2], [x, 0.0, top + 3.0], [x, 0.52, top - 0.2]] for x in (-0.52, 0.52)])
-    return join([*parts, grid(ridge, Material.STONE)])
+    return join([*parts, grid(ridge, Material.ROOF)])
 
 
 def wall(material: Material) -> Mesh:

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 CLASSES: Final = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "Tram", "Misc")
 
-_LEVELS: Final = (0.0, 0.02, 0.10, 0.25, 0.50, 0.75, 0.90, 0.98, 1.0)
+LEVELS: Final = (0.0, 0.02, 0.10, 0.25, 0.50, 0.75, 0.90, 0.98, 1.0)
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class SizeTable:
     """Marginal quantiles of length, width and height, tied by a Gaussian copula.
 
     Attributes:
-        quantiles_m: At :data:`_LEVELS`, for length, width, height.
+        quantiles_m: At :data:`LEVELS`, for length, width, height.
         correlation: Between length-width, length-height, width-height, of the normal scores.
     """
 
@@ -96,4 +96,4 @@ def draw_size(name: str, rng: np.random.Generator) -> Float[np.ndarray, " 3"]:
     score = factor @ rng.standard_normal(3)
     # Logistic approximation of the normal distribution function, within 0.01.
     share = 1 / (1 + np.exp(-1.702 * score))
-    return np.array([round(float(np.interp(u, _LEVELS, q)), 2) for u, q in zip(share, table.quantiles_m, strict=True)])
+    return np.array([round(float(np.interp(u, LEVELS, q)), 2) for u, q in zip(share, table.quantiles_m, strict=True)])

@@ -263,7 +263,8 @@ def _fittings(style: BodyStyle, rng: np.random.Generator) -> list[Mesh]:
             box((mirror_x - 0.012, y[0], style.belt), (mirror_x + 0.015, y[1], style.belt + 0.08), Material.PAINT)
         )
         y = sorted((side * 0.24, side * 0.40))
-        parts.append(box((-0.502, y[0], 0.48), (-0.47, y[1], 0.585), Material.REFLECTOR))
+        parts.append(box((0.40, y[0], 0.40), (0.462, y[1], 0.475), Material.REFLECTOR))
+        parts.append(box((-0.502, y[0], 0.48), (-0.47, y[1], 0.585), Material.LAMP))
         for seat in rng.uniform([0.0, -0.24], [0.07, -0.16]):
             back = np.array(
                 [[[seat + 0.03, side * y, 0.3], [seat - 0.03, side * y, rng.uniform(0.66, 0.82)]] for y in (0.08, 0.3)]

@@ -94,21 +94,7 @@ class _Populating:
     def add(self, name: str, s: float, d: float, heading: float, gap_m: float) -> None:
         """Add an object of a class, if the class is wanted."""
         if name in self.classes:
-            size = draw_size(name, self.rng)
-            mesh, paint = _body(name, size, self.rng), _paint(name, self.rng)
-            low, high = PERSON_INSET_M if name in PERSONS else VEHICLE_INSET_M
-            self.builder.add_object(
-                name,
-                mesh,
-                tuple(size),
-                s,
-                d,
-                heading=heading,
-                paint=paint,
-                gap_m=gap_m,
-                inset_m=tuple(self.rng.uniform(low, high, 5)),
-                lift_m=float(np.clip(self.rng.normal(LIFT_M, LIFT_STD_M), -0.1, 0.1)),
-            )
+            add_object(self.builder, name, s, d, heading=heading, gap_m=gap_m, rng=self.rng)
 
     def spots(self, per_100m: float) -> Iterator[float]:
         """Random stations outside crossings."""
@@ -262,6 +248,39 @@ class _Populating:
                     self._add_bush(s + rng.uniform(0, 6), d, (wide, wide, rng.uniform(2, 6)))
                 self._add_tree(s + 3, side * (back + rng.uniform(0, 15)))
                 s += 6.0
+
+
+def add_object(
+    builder: SceneBuilder, name: str, s: float, d: float, *, heading: float, gap_m: float, rng: np.random.Generator
+) -> bool:
+    """Draw an object of a class (size, body, paint) and put it on the street if there is room.
+
+    Args:
+        builder: The scene.
+        name: KITTI class.
+        s: Where along the street.
+        d: Where across the street.
+        heading: Against the street's direction.
+        gap_m: Free space wanted on all sides.
+        rng: The source of chance.
+
+    Returns:
+        Whether it was added.
+    """
+    size = draw_size(name, rng)
+    low, high = PERSON_INSET_M if name in PERSONS else VEHICLE_INSET_M
+    return builder.add_object(
+        name,
+        _body(name, size, rng),
+        size,
+        s,
+        d,
+        heading=heading,
+        paint=_paint(name, rng),
+        gap_m=gap_m,
+        inset_m=rng.uniform(low, high, 5),
+        lift_m=float(np.clip(rng.normal(LIFT_M, LIFT_STD_M), -0.1, 0.1)),
+    )
 
 
 def _body(name: str, size: Float[np.ndarray, " 3"], rng: np.random.Generator) -> Mesh:

@@ -4,34 +4,40 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import open3d as o3d
+from jaxtyping import Float
 from tqdm import tqdm
 
 from lidar_rank.datasets.calibration import Calibration, format_calibration, read_calibration
 from lidar_rank.datasets.kitti_root import Frame
 from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.datasets.simulation.image import render
 from lidar_rank.datasets.simulation.labels import label_lines
 from lidar_rank.datasets.simulation.scanner import FULL_TURN_DEG, camera_window_deg, scan
 from lidar_rank.datasets.simulation.sizes import CLASSES
 from lidar_rank.datasets.simulation.world import check_classes, make_world
 
-NOTE: Final = "simulation.json"
+NOTE_NAME: Final = "simulation.json"
+# What a simulation, and a preparation of its result, leave in a root.
+OWN_ENTRIES: Final = ("training", "ImageSets", "kitti_*", NOTE_NAME)
 MAX_SCANS: Final = 1_000_000  # six digits name a frame
 VIEWS: Final = ("front", "full")
-# Upper ends of what one frame takes on disk, with labels and calibration.
-_BYTES_PER_SCAN: Final = {"front": 400_000, "full": 2_200_000}
-_BYTES_PER_IMAGE: Final = 1_000_000
-_FRONT_HALF_ANGLE_RAD: Final = np.radians(46.0)
+# Upper ends of what one frame takes on disk.
+BYTES_PER_SCAN: Final = {"front": 450_000, "full": 2_300_000}
+BYTES_PER_IMAGE: Final = 1_200_000
+FRONT_HALF_ANGLE_RAD: Final = np.radians(46.0)
 
 
 @dataclass(frozen=True)
-class _Job:
+class _Task:
     """What every worker needs to know."""
 
     root: Path
@@ -40,6 +46,7 @@ class _Job:
     images: bool
     classes: tuple[str, ...]
     calibration: Calibration
+    window_deg: Float[np.ndarray, "beam 2"]
 
 
 def simulate_kitti(
@@ -53,141 +60,147 @@ def simulate_kitti(
     val: int | None = None,
     classes: Sequence[str] = CLASSES,
     calibration: Path | None = None,
-) -> Path:
+) -> None:
     """Simulate a KITTI-format data set: ``training/{velodyne,image_2,label_2,calib}``, ``ImageSets`` and a note.
 
-    Scan i depends on ``seed`` and i alone, so that the bytes are the same whatever ``jobs`` is, and a longer data set
-    begins with the scans of a shorter one.
+    Frame i depends on ``seed`` and i alone: the bytes are the same whatever ``jobs`` is, scans and labels are the same
+    with and without images, and a longer data set begins with the frames of a shorter one.
 
     Args:
-        out: Folder to make; an existing one must be empty or a simulated data set, which is replaced.
+        out: Folder to make. An earlier simulated data set there is replaced; anything else is left alone.
         scans: Number of frames.
-        seed: Of all chance.
+        seed: Of all chance, at least 0.
         jobs: Number of processes.
         images: Whether to render camera images.
         view: ``"front"`` casts the beams that can fall into the image, ``"full"`` a whole turn.
-        val: Number of held-back frames, the last ones; a fifth (at least one where there are two frames) by default.
-        classes: Classes that appear in the scenes.
+        val: Number of held-back frames, the last ones; a fifth by default.
+        classes: Classes of labelled objects that appear in the scenes.
         calibration: KITTI calibration file to use in place of the one that most KITTI frames share.
-
-    Returns:
-        ``out`` as a path.
 
     Raises:
         ValueError: a number is out of range, a class or view is unknown, or the calibration file is broken.
         FileExistsError: ``out`` holds something that is no simulated data set.
-        OSError: the disk has too little room.
+        FileNotFoundError: there is no such calibration file.
+        OSError: the disk has too little room, or ``out`` cannot be written to.
     """
     out = Path(out)
-    val = (scans + 4) // 5 if val is None and scans > 1 else val or 0
-    _check_settings(scans, jobs, view, val, classes)
-    job = _Job(
-        out,
-        seed,
-        view,
-        images,
-        tuple(classes),
-        KITTI_CALIBRATION if calibration is None else read_calibration(calibration),
-    )
+    val = scans // 5 if val is None else val
+    _check_settings(scans, seed, jobs, view, val)
+    check_classes(classes)
+    used_calibration = KITTI_CALIBRATION if calibration is None else read_calibration(calibration)
     _check_folder(out)
-    _check_room(out, scans * (_BYTES_PER_SCAN[view] + images * _BYTES_PER_IMAGE))
-    _empty(out)
-    for folder in ("velodyne", "label_2", "calib", *(["image_2"] if images else [])):
-        (out / "training" / folder).mkdir(parents=True)
-    _write_note(job, scans, val)
-    _run(job, scans, jobs)
+    _check_room(out, scans * (BYTES_PER_SCAN[view] + images * BYTES_PER_IMAGE))
+    window_deg = FULL_TURN_DEG if view == "full" else camera_window_deg(used_calibration)
+    task = _Task(out, seed, view, images, tuple(classes), used_calibration, window_deg)
+    _make_folders(task)
+    _write_note(task, scans, val)
+    _write_frames(task, scans, jobs)
     _write_splits(out, scans, val)
-    return out
 
 
-def _check_settings(scans: int, jobs: int, view: str, val: int, classes: Sequence[str]) -> None:
+def _check_settings(scans: int, seed: int, jobs: int, view: str, val: int) -> None:
     if not 1 <= scans <= MAX_SCANS:
         raise ValueError(f"scans must be from 1 to {MAX_SCANS}, got {scans}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
     if jobs < 1:
         raise ValueError(f"jobs must be at least 1, got {jobs}")
     if view not in VIEWS:
-        raise ValueError(f"view must be one of {VIEWS}, got {view!r}")
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
     if not 0 <= val < scans:
-        raise ValueError(
-            f"val must be from 0 to scans - 1 = {scans - 1} so that a frame is left to train on, got {val}"
-        )
-    check_classes(classes)
+        raise ValueError(f"val must be from 0 to {scans - 1}, so that a scan is left to train on, got {val}")
 
 
 def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise FileExistsError(f"{out} is a file: name a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / NOTE).is_file():
-        raise FileExistsError(f"{out} holds files but no {NOTE}, so it is no simulated data set: name another folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / NOTE_NAME).is_file():
+        raise FileExistsError(
+            f"{out} holds files but no {NOTE_NAME}, so it is no simulated data set: name another folder"
+        )
 
 
 def _check_room(out: Path, needed: int) -> None:
     parent = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(parent).free
     if free < needed:
-        raise OSError(f"{out}: about {needed / 1e6:.0f} MB needed, {free / 1e6:.0f} MB free: simulate fewer scans")
+        raise OSError(f"{out}: about {needed / 1e6:.0f} MB needed but {free / 1e6:.0f} MB free: simulate fewer scans")
 
 
-def _empty(out: Path) -> None:
-    """Make the folder, without what an earlier simulation (or a preparation of it) put there."""
-    out.mkdir(parents=True, exist_ok=True)
-    for entry in out.iterdir():
+def _make_folders(task: _Task) -> None:
+    """Make the folders of a root, without what an earlier simulation left there."""
+    for entry in (path for name in OWN_ENTRIES for path in task.root.glob(name)):
         if entry.is_dir():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+    for folder in ("velodyne", "label_2", "calib", *(["image_2"] if task.images else [])):
+        (task.root / "training" / folder).mkdir(parents=True)
+    (task.root / "ImageSets").mkdir()
 
 
-def _write_note(job: _Job, scans: int, val: int) -> None:
+def _write_note(task: _Task, scans: int, val: int) -> None:
     note = {
-        "made by": "lidar-rank simulate",
+        "made_by": "lidar-rank simulate",
         "scans": scans,
-        "seed": job.seed,
-        "view": job.view,
-        "images": job.images,
         "val": val,
-        "classes": list(job.classes),
+        "seed": task.seed,
+        "view": task.view,
+        "images": task.images,
+        "classes": task.classes,
     }
-    (job.root / NOTE).write_text(json.dumps(note, indent=2) + "\n")
+    (task.root / NOTE_NAME).write_text(json.dumps(note, indent=2) + "\n")
 
 
 def _write_splits(out: Path, scans: int, val: int) -> None:
-    names = [f"{i:06d}" for i in range(scans)]
-    splits = {"train": names[: scans - val], "val": names[scans - val :], "trainval": names}
-    (out / "ImageSets").mkdir()
-    for split, members in splits.items():
+    names = [f"{index:06d}" for index in range(scans)]
+    for split, members in (("train", names[: scans - val]), ("val", names[scans - val :]), ("trainval", names)):
         if members:
             (out / "ImageSets" / f"{split}.txt").write_text("\n".join(members) + "\n")
 
 
-def _run(job: _Job, scans: int, jobs: int) -> None:
-    # A forked child would inherit locks of the threads that libraries have started here.
-    context = multiprocessing.get_context("spawn")
-    work = partial(_write_frame, job)
+def _write_frames(task: _Task, scans: int, jobs: int) -> None:
+    work = partial(_write_frame, task)
     with tqdm(total=scans, desc="simulate", unit="scan") as progress:
         if jobs == 1:
             for index in range(scans):
                 work(index)
                 progress.update()
             return
-        with context.Pool(min(jobs, scans), initializer=_one_thread) as pool:
-            for _ in pool.imap_unordered(work, range(scans), chunksize=min(16, -(-scans // jobs))):
+        # Fork would copy the locks of threads that libraries have started here.
+        with _one_thread_each(), multiprocessing.get_context("spawn").Pool(min(jobs, scans)) as pool:
+            for _ in pool.imap_unordered(work, range(scans), chunksize=4):
                 progress.update()
 
 
-def _one_thread() -> None:
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let the processes started inside use one thread each: they share the cores already."""
+    before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
 
 
-def _write_frame(job: _Job, index: int) -> None:
+def _write_frame(task: _Task, index: int) -> None:
     """Simulate one frame and write its files."""
-    rng = np.random.default_rng(np.random.SeedSequence(job.seed, spawn_key=(index,)))
-    full = job.view == "full"
-    world = make_world(rng, half_angle_rad=np.pi if full else _FRONT_HALF_ANGLE_RAD, classes=job.classes)
-    points, owner = scan(world.scene, rng, FULL_TURN_DEG if full else camera_window_deg(job.calibration))
-    frame = Frame(job.root / "training", f"{index:06d}")
-    points.tofile(frame.points_path)
+    scan_seed, image_seed = np.random.SeedSequence(task.seed, spawn_key=(index,)).spawn(2)
+    rng = np.random.default_rng(scan_seed)
+    half_angle_rad = np.pi if task.view == "full" else FRONT_HALF_ANGLE_RAD
+    world = make_world(rng, half_angle_rad=half_angle_rad, classes=task.classes)
+    points, owner = scan(world.scene, rng, task.window_deg)
     num_points = np.bincount(owner[owner >= 0], minlength=len(world.objects))
-    lines = label_lines(world, job.calibration, num_points, rng)
-    frame.label_path.write_text("".join(line + "\n" for line in lines))
-    frame.calibration_path.write_text(format_calibration(job.calibration))
+    frame = Frame(task.root / "training", f"{index:06d}")
+    points.tofile(frame.points_path)
+    lines = label_lines(world, task.calibration, num_points, rng)
+    frame.label_path.write_text("".join(f"{line}\n" for line in lines))
+    frame.calibration_path.write_text(format_calibration(task.calibration))
+    if task.images:
+        image = render(world, task.calibration, np.random.default_rng(image_seed))
+        if not o3d.io.write_image(str(frame.image_path), o3d.geometry.Image(image)):
+            raise OSError(f"{frame.image_path} could not be written")

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from lidar_rank.datasets.simulation.builder import World
+from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.datasets.simulation.image import render
+from lidar_rank.datasets.simulation.materials import Material
+from lidar_rank.datasets.simulation.mesh import box, join
+from lidar_rank.datasets.simulation.scanner import build_scene
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    """Grey ground and a red block on it, 10 m ahead."""
+    ground = box((-50, -80, -2.0), (400, 80, -1.7), Material.ASPHALT)
+    block = box((10, -1, -1.7), (12, 1, 0.0), Material.PAINT)
+    colour = np.concatenate([np.full((12, 3), 0.5), np.tile([0.8, 0.05, 0.05], (12, 1))]).astype(np.float32)
+    scene = build_scene(join([ground, block]), np.repeat([-1, 0], 12), np.full(24, 0.3, np.float32))
+    return World(scene, colour, ())
+
+
+def test_picture_shows_the_block_where_the_calibration_projects_it(world):
+    image = render(world, KITTI_CALIBRATION, np.random.default_rng(0)).astype(float)
+    (left, bottom), (right, top) = KITTI_CALIBRATION.lidar_to_image(np.array([[10.0, 1, -1.7], [10.0, -1, 0.0]]))[0]
+    reddish = image[..., 0] > 1.6 * image[..., 2]
+    rows, columns = np.nonzero(reddish)
+    assert abs(columns.min() - left) < 2
+    assert abs(columns.max() - right) < 2
+    assert abs(rows.max() - bottom) < 2
+    assert abs(rows.min() - top) < 2
+    assert reddish[int(top) + 3 : int(bottom) - 3, int(left) + 3 : int(right) - 3].mean() > 0.95
+
+
+def test_sky_is_above_and_ground_below(world):
+    image = render(world, KITTI_CALIBRATION, np.random.default_rng(0)).astype(float)
+    assert image.shape == (375, 1242, 3)
+    assert image[:40, :, 2].mean() > image[:40, :, 0].mean() + 5
+    ground = image[330:, :300]
+    assert abs(ground[..., 0].mean() - ground[..., 2].mean()) < 10
+    assert ground.std() > 3
+
+
+def test_block_throws_a_shadow(world):
+    """Ground next to the block is darker on the side away from the sun than the lit ground."""
+    image = render(world, KITTI_CALIBRATION, np.random.default_rng(0)).astype(float)
+    ground = image[260:, :].mean(-1)
+    assert np.quantile(ground, 0.02) < 0.75 * np.median(ground)
+
+
+def test_same_seed_same_picture(world):
+    first, second, other = (render(world, KITTI_CALIBRATION, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert first.dtype == np.uint8
+    assert_array_equal(first, second)
+    assert (first != other).any()

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lidar_rank.datasets.kitti_labels import read_kitti_labels
+from lidar_rank.datasets.simulation.builder import World, WorldObject
+from lidar_rank.datasets.simulation.camera import IMAGE_SIZE, KITTI_CALIBRATION, camera_rays
+from lidar_rank.datasets.simulation.labels import label_lines, visible_shares
+from lidar_rank.datasets.simulation.materials import Material
+from lidar_rank.datasets.simulation.mesh import box, join
+from lidar_rank.datasets.simulation.scanner import build_scene
+
+
+def world_of(*boxes: tuple[str, float, float, float, float, float, float]) -> World:
+    """A world of axis-aligned blocks: name, x, y, z_bottom, length, width, height."""
+    meshes, things = [], []
+    for name, x, y, z, length, width, height in boxes:
+        mesh = box((x - length / 2, y - width / 2, z), (x + length / 2, y + width / 2, z + height), Material.PAINT)
+        meshes.append(mesh)
+        things.append(WorldObject(name, np.array([x, y, z, length, width, height, 0.0]), mesh.vertices))
+    owner = np.repeat(np.arange(len(boxes)), 12)
+    scene = build_scene(join(meshes), owner, np.full(len(owner), 0.3, np.float32))
+    return World(scene, np.full((len(owner), 3), 0.5, np.float32), tuple(things))
+
+
+def labels_of(world: World, points: int = 100) -> list[list[str]]:
+    num_points = np.full(len(world.objects), points)
+    return [line.split() for line in label_lines(world, KITTI_CALIBRATION, num_points, np.random.default_rng(0))]
+
+
+def test_image_box_is_the_projection_of_the_corners():
+    world = world_of(("Car", 15.0, 2.0, -1.7, 4.0, 1.6, 1.5))
+    (label,) = labels_of(world)
+    projection = KITTI_CALIBRATION.projections[2] @ KITTI_CALIBRATION.lidar_to_camera_matrix
+    corners = np.array([[x, y, z, 1] for x in (13, 17) for y in (1.2, 2.8) for z in (-1.7, -0.2)])
+    u, v, depth = projection @ corners.T
+    expected = [(u / depth).min(), (v / depth).min(), (u / depth).max(), (v / depth).max()]
+    assert_allclose([float(x) for x in label[4:8]], expected, atol=0.01)
+    assert label[:3] == ["Car", "0.00", "0"]
+
+
+def test_alpha_is_the_yaw_seen_along_the_ray():
+    (label,) = labels_of(world_of(("Car", 10.0, 6.0, -1.7, 4.0, 1.6, 1.5)))
+    alpha, x, z, yaw = (float(label[i]) for i in (3, 11, 13, 14))
+    assert_allclose(yaw, -np.pi / 2, atol=0.005)
+    assert_allclose(alpha, yaw - np.arctan2(x, z), atol=0.01)
+
+
+@pytest.mark.parametrize(("y", "least", "most"), [(0.0, 0.0, 0.0), (5.85, 0.3, 0.7), (6.75, 0.75, 1.0)])
+def test_truncation_is_the_share_outside_the_image(y, least, most):
+    (label,) = labels_of(world_of(("Car", 7.0, y, -1.7, 1.0, 1.6, 1.5)))
+    assert least <= float(label[1]) <= most
+
+
+def test_truncation_by_half_is_half():
+    """A thin plate across the left border of the image."""
+    edge = camera_rays(KITTI_CALIBRATION, np.array([[0.0, 187.0]]))[0]
+    at = edge[:3] + edge[3:] * (10 / edge[3])
+    (label,) = labels_of(world_of(("Car", at[0], at[1], at[2] - 0.5, 0.01, 2.0, 1.0)))
+    assert_allclose(float(label[1]), 0.5, atol=0.02)
+    assert float(label[4]) == 0
+
+
+@pytest.mark.parametrize(
+    ("cover", "occlusion"),
+    [(0.0, "0"), (0.3, "1"), (0.7, "2"), (0.91, "3")],
+    ids=["free", "partly", "largely", "barely"],
+)
+def test_occlusion_level_follows_the_hidden_share(cover, occlusion):
+    front = ("Truck", 10.0, -1.0 + cover, -1.7, 0.1, 2 * cover + 1e-3, 4.0)
+    behind = ("Car", 10.3, 0.0, -1.7, 0.1, 2.0, 1.5)
+    lines = labels_of(world_of(front, behind))
+    (car,) = (line for line in lines if line[0] == "Car")
+    assert car[2] == occlusion
+
+
+def test_visible_share_of_a_half_covered_plate_is_a_half():
+    world = world_of(("Truck", 20.0, -0.5, -1.7, 0.02, 1.0, 3.0), ("Car", 20.1, 0.0, -1.7, 0.02, 2.0, 1.5))
+    (label,) = (line for line in labels_of(world) if line[0] == "Car")
+    boxes = np.array([[float(x) for x in label[4:8]]])
+    (share,) = visible_shares(world.scene, KITTI_CALIBRATION, np.array([1]), boxes)
+    assert_allclose(share, 0.5, atol=0.06)
+
+
+@pytest.mark.parametrize(
+    ("thing", "points"),
+    [
+        (("Car", 84.0, 0.0, -1.7, 4.0, 1.6, 1.5), 100),
+        (("Car", 75.0, 0.0, -1.7, 4.0, 1.6, 1.2), 100),
+        (("Car", 30.0, 0.0, -1.7, 4.0, 1.6, 1.5), -3),
+    ],
+    ids=["too_far", "too_small", "no_points"],
+)
+def test_what_an_annotator_cannot_label_becomes_a_dontcare_area(thing, points):
+    (line,) = labels_of(world_of(thing), points)
+    assert line[0] == "DontCare"
+    assert line[1:4] + line[8:] == ["-1", "-1", "-10", "-1", "-1", "-1", "-1000", "-1000", "-1000", "-10"]
+    left, top, right, bottom = (float(x) for x in line[4:8])
+    assert 0 < left < right < IMAGE_SIZE[0]
+    assert 0 < top < bottom < IMAGE_SIZE[1]
+
+
+@pytest.mark.parametrize("y", [40.0, -40.0])
+def test_objects_outside_the_image_have_no_line(y):
+    assert labels_of(world_of(("Car", 10.0, y, -1.7, 4.0, 1.6, 1.5))) == []
+
+
+def test_objects_behind_the_camera_or_wholly_hidden_have_no_line():
+    assert labels_of(world_of(("Car", -10.0, 0.0, -1.7, 4.0, 1.6, 1.5))) == []
+    lines = labels_of(world_of(("Truck", 10.0, 0.0, -1.7, 0.5, 5.0, 4.0), ("Car", 20.0, 0.0, -1.7, 4.0, 1.6, 1.5)))
+    assert [line[0] for line in lines] == ["Truck"]
+
+
+def test_labels_round_trip_through_the_official_frames(tmp_path, scanned_worlds):
+    """World box -> camera frame, centimetres, text -> LiDAR frame: the same box, and it holds the object's points."""
+    found = 0
+    for world, _, owner in scanned_worlds[:10]:
+        num_points = np.bincount(owner[owner >= 0], minlength=len(world.objects))
+        lines = label_lines(world, KITTI_CALIBRATION, num_points, np.random.default_rng(0))
+        (tmp_path / "000000.txt").write_text("".join(f"{line}\n" for line in lines))
+        objects = read_kitti_labels(tmp_path, ["000000"])
+        labelled = objects.name != "DontCare"
+        read = KITTI_CALIBRATION.camera_boxes_to_lidar(objects.location_m, objects.size_m, objects.yaw_rad)[labelled]
+        everything = np.array([thing.box for thing in world.objects]).reshape(-1, 7)
+        for box_read, name in zip(read, objects.name[labelled], strict=True):
+            nearest = np.linalg.norm(everything[:, :3] - box_read[:3], axis=1).argmin()
+            assert world.objects[nearest].name == name
+            assert_allclose(box_read[:6], everything[nearest, :6], atol=0.01)
+            assert_allclose(np.cos(box_read[6] - everything[nearest, 6]), 1, atol=1e-4)
+            found += 1
+    assert found > 30
+
+
+def test_points_of_an_object_fall_into_its_image_box(scanned_worlds):
+    found = 0
+    for world, points, owner in scanned_worlds[:15]:
+        num_points = np.bincount(owner[owner >= 0], minlength=len(world.objects))
+        for line in label_lines(world, KITTI_CALIBRATION, num_points, np.random.default_rng(0)):
+            label = line.split()
+            if label[0] == "DontCare":
+                continue
+            centre = KITTI_CALIBRATION.camera_to_lidar(np.array([[float(x) for x in label[11:14]]]))[0]
+            index = np.linalg.norm([thing.box[:3] - centre for thing in world.objects], axis=1).argmin()
+            own = points[owner == index, :3].astype(np.float64)
+            own = own[KITTI_CALIBRATION.in_image(own, IMAGE_SIZE)]
+            pixels, _ = KITTI_CALIBRATION.lidar_to_image(own)
+            left, top, right, bottom = (float(x) for x in label[4:8])
+            slack = 2 + 0.03 * (bottom - top)
+            inside = (pixels > [left - slack, top - slack]).all(1) & (pixels < [right + slack, bottom + slack]).all(1)
+            assert inside.mean() > 0.97 if len(own) else True
+            found += len(own) > 0
+    assert found > 30
