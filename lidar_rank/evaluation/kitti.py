@@ -12,7 +12,6 @@ from lidar_rank.evaluation.rules import (
     DIFFICULTIES,
     METRICS,
     MIN_OVERLAP,
-    Difficulty,
     ObjectTable,
     detection_roles,
     has_orientation,
@@ -94,12 +93,10 @@ def evaluate_kitti(
     overlaps = compute_overlaps(ground_truth, detections)
     curves: dict[str, dict[str, tuple[PrecisionCurve, ...]]] = {}
     for class_name, threshold in thresholds.items():
-        matchers = [
-            match_class(overlaps, ground_truth, detections, class_name, difficulty, threshold, drop_at_min_height)
-            for difficulty in DIFFICULTIES
-        ]
+        matchers = match_class(overlaps, ground_truth, detections, class_name, threshold, drop_at_min_height)
         curves[class_name] = {
-            metric: tuple(precision_curve(of_metric[metric], sampling) for of_metric in matchers) for metric in METRICS
+            metric: tuple(precision_curve(matchers[difficulty.name, metric], sampling) for difficulty in DIFFICULTIES)
+            for metric in METRICS
         }
     num_frames = len(ground_truth.frame_ids)
     return KittiResult(curves, thresholds, has_orientation(detections), num_frames, sampling)
@@ -110,29 +107,32 @@ def match_class(
     ground_truth: ObjectTable,
     detections: ObjectTable,
     class_name: str,
-    difficulty: Difficulty,
     min_overlap: float,
     drop_at_min_height: bool = False,
-) -> dict[str, Matcher]:
-    """Match the objects and detections of one class and difficulty.
+) -> dict[tuple[str, str], Matcher]:
+    """Match the objects and detections of one class.
 
     Args:
         overlaps: From :func:`compute_overlaps`, of the same two tables.
         ground_truth: As in :func:`evaluate_kitti`.
         detections: As in :func:`evaluate_kitti`.
         class_name: Upper and lower case are the same.
-        difficulty: One of ``DIFFICULTIES``.
         min_overlap: IoU that a detection must exceed.
         drop_at_min_height: As in :func:`evaluate_kitti`.
 
     Returns:
-        A matcher for each metric; ``match_class(...)["3d"].decisions(0.5)`` says what becomes of each object and
-        detection when detections that score below 0.5 are left out.
+        A matcher for each difficulty and metric; ``match_class(...)["hard", "3d"].decisions(0.5)`` says what becomes of
+        each object and detection when detections that score below 0.5 are left out.
     """
-    object_role = object_roles(ground_truth, class_name, difficulty, drop_at_min_height=drop_at_min_height)
-    detection_role = detection_roles(detections, class_name, difficulty)
+    roles = zip(
+        DIFFICULTIES,
+        object_roles(ground_truth, class_name, drop_at_min_height=drop_at_min_height),
+        detection_roles(detections, class_name),
+        strict=True,
+    )
     return {
-        metric: Matcher(overlaps, column, min_overlap, object_role, detection_role, detections.score)
+        (difficulty.name, metric): Matcher(overlaps, column, min_overlap, object_role, detection_role, detections.score)
+        for difficulty, object_role, detection_role in roles
         for column, metric in enumerate(METRICS)
     }
 

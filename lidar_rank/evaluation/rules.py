@@ -100,42 +100,48 @@ def is_named(table: ObjectTable, class_name: str) -> Bool[ndarray, " object"]:
 
 
 def object_roles(
-    objects: ObjectTable, class_name: str, difficulty: Difficulty, *, drop_at_min_height: bool
-) -> Int8[ndarray, " object"]:
+    objects: ObjectTable, class_name: str, *, drop_at_min_height: bool
+) -> Int8[ndarray, "difficulty object"]:
     """VALID objects are to be found, IGNORED ones may be found without gain or loss, the others play no role.
 
     Args:
         objects: Ground truth.
         class_name: Objects of its neighbour class are ignored: ``Van`` for ``Car``, ``Person_sitting`` for
             ``Pedestrian``.
-        difficulty: Objects of the class beyond it are ignored.
         drop_at_min_height: Whether an object of exactly the minimum height is ignored too.
+
+    Returns:
+        One row for each of ``DIFFICULTIES``; objects beyond it are ignored.
     """
     height_px = objects.bbox_px[:, 3] - objects.bbox_px[:, 1]
-    too_hard = (
-        (objects.occlusion > difficulty.max_occlusion)
-        | (objects.truncation > difficulty.max_truncation)
-        | (height_px < difficulty.min_height_px)
-        | (drop_at_min_height & (height_px == difficulty.min_height_px))
-    )
-    role = np.full(len(objects.name), NO_ROLE, dtype=np.int8)
-    of_class = is_named(objects, class_name)
-    role[of_class] = np.where(too_hard[of_class], IGNORED, VALID)
+    role = np.full((len(DIFFICULTIES), len(objects.name)), NO_ROLE, dtype=np.int8)
+    role[:, is_named(objects, class_name)] = VALID
+    for row, difficulty in zip(role, DIFFICULTIES, strict=True):
+        too_hard = (
+            (objects.occlusion > difficulty.max_occlusion)
+            | (objects.truncation > difficulty.max_truncation)
+            | (height_px < difficulty.min_height_px)
+            | (drop_at_min_height & (height_px == difficulty.min_height_px))
+        )
+        row[too_hard & (row == VALID)] = IGNORED
     if class_name.lower() in NEIGHBOURS:
-        role[is_named(objects, NEIGHBOURS[class_name.lower()])] = IGNORED
+        role[:, is_named(objects, NEIGHBOURS[class_name.lower()])] = IGNORED
     return role
 
 
-def detection_roles(detections: ObjectTable, class_name: str, difficulty: Difficulty) -> Int8[ndarray, " detection"]:
+def detection_roles(detections: ObjectTable, class_name: str) -> Int8[ndarray, "difficulty detection"]:
     """VALID detections are right or wrong, IGNORED ones are too low to be either, the others play no role.
 
     As in the benchmark's own program, a low detection is IGNORED whatever its class: it may be matched with an object
     of ``class_name``, which then is no miss.
+
+    Returns:
+        One row for each of ``DIFFICULTIES``.
     """
     height_px = np.abs(detections.bbox_px[:, 3] - detections.bbox_px[:, 1])
-    role = np.where(is_named(detections, class_name), VALID, NO_ROLE).astype(np.int8)
-    role[height_px < difficulty.min_height_px] = IGNORED
-    return role
+    role = np.where(is_named(detections, class_name), VALID, NO_ROLE)
+    min_height_px = np.array([[difficulty.min_height_px] for difficulty in DIFFICULTIES])
+    return np.where(height_px < min_height_px, IGNORED, role).astype(np.int8)
 
 
 def has_orientation(detections: ObjectTable) -> bool:

@@ -22,10 +22,9 @@ NAME_OF = {
 
 def decided(frames, class_name, difficulty, metric, score_threshold):
     objects, detections = tables(frames)
-    matchers = match_class(
-        compute_overlaps(objects, detections), objects, detections, class_name, difficulty, MIN_OVERLAP[class_name]
-    )
-    return matchers[metric].decisions(score_threshold)
+    overlaps = compute_overlaps(objects, detections)
+    matchers = match_class(overlaps, objects, detections, class_name, MIN_OVERLAP[class_name])
+    return matchers[difficulty.name, metric].decisions(score_threshold)
 
 
 @pytest.mark.parametrize("score_threshold", [-np.inf, 0.3, 0.9])
