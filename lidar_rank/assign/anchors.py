@@ -68,7 +68,7 @@ class AnchorIndex:
         if self.overlap == "nearest_bev":
             iou = paired_rectangle_iou(rects, self._rects, i, j)
         else:
-            iou = _rotated_iou(objects, self._boxes, i, j, with_height=self.overlap == "3d")
+            iou = _rotated_iou(objects[i], self._boxes[j], with_height=self.overlap == "3d")
         shared = iou > 0
         return Pairs(i[shared], self._row[j[shared]], iou[shared])
 
@@ -158,20 +158,14 @@ def _checked_labels(labels: ArrayLike, num_classes: int) -> Int64[np.ndarray, " 
 
 
 def _rotated_iou(
-    a: Float32[np.ndarray, "object 7"],
-    b: Float32[np.ndarray, "anchor 7"],
-    row_a: Int64[np.ndarray, " pair"],
-    row_b: Int64[np.ndarray, " pair"],
-    *,
-    with_height: bool,
+    a: Float32[np.ndarray, "pair 7"], b: Float32[np.ndarray, "pair 7"], *, with_height: bool
 ) -> Float32[np.ndarray, " pair"]:
-    """IoU of the footprints, or of the boxes, of the pairs, in float32, so that rounding breaks no ties.
+    """IoU of the footprints, or of the boxes, row by row, in float32, so that rounding breaks no ties.
 
     Negative for boxes above each other.
     """
-    a, b = a.astype(np.float64), b.astype(np.float64)
-    intersection = paired_intersection_area(a[:, _BEV_OF_3D], b[:, _BEV_OF_3D], row_a, row_b)
-    a, b = a[row_a], b[row_b]
+    a, b, row = a.astype(np.float64), b.astype(np.float64), np.arange(len(a))
+    intersection = paired_intersection_area(a[:, _BEV_OF_3D], b[:, _BEV_OF_3D], row, row)
     size_a, size_b = a[:, 3] * a[:, 4], b[:, 3] * b[:, 4]
     if with_height:
         rise = b[:, 2] - a[:, 2]

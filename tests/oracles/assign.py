@@ -15,17 +15,18 @@ def nearest_rectangle(box):
     return x - length / 2, y - width / 2, x + length / 2, y + width / 2
 
 
-def nearest_bev_iou(a, b):
-    a, b = nearest_rectangle(a), nearest_rectangle(b)
+def rectangle_iou(a, b):
     wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
-    shared = max(wide, 0) * max(high, 0)
-    return shared / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - shared)
+    if wide <= 0 or high <= 0:
+        return 0.0
+    return wide * high / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - wide * high)
 
 
 def overlaps(objects, anchors, kind):
     """(N, A) float64."""
     if kind == "nearest_bev":
-        return np.array([[nearest_bev_iou(o, a) for a in anchors] for o in objects]).reshape(len(objects), len(anchors))
+        rows, columns = ([nearest_rectangle(box) for box in boxes.tolist()] for boxes in (objects, anchors))
+        return np.array([[rectangle_iou(o, a) for a in columns] for o in rows]).reshape(len(objects), len(anchors))
     a, b = np.repeat(objects, len(anchors), 0), np.tile(anchors, (len(objects), 1))
     if kind == "3d":
         iou = rotated_iou.paired_iou_3d(a, b)
