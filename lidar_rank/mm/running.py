@@ -88,11 +88,10 @@ def _launcher() -> str:
 
 
 def _use_mixed_precision(cfg: Config) -> None:
-    cfg.optim_wrapper.type = "AmpOptimWrapper"
     if torch.cuda.is_available():
-        cfg.optim_wrapper.loss_scale = "dynamic"
+        cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     else:
-        cfg.optim_wrapper.update(dtype="bfloat16", loss_scale=1.0)
+        cfg.optim_wrapper.type = "lidar_rank.CPUAmpOptimWrapper"
 
 
 def _check_data(cfg: Config, *loaders: str) -> None:

@@ -116,7 +116,8 @@ def test_stock_sampler_pastes_the_points_of_the_database(real_root):
     database = {
         tuple(entry["box3d_lidar"]): entry for entry in dataset.pipeline.transforms[-1].db_sampler.db_infos["Car"]
     }
-    pasted = 0
+    np.random.seed(0)  # noqa: NPY002 - what the host draws from
+    pasted = undecided = 0
     for index in range(10):
         sample = dataset[index]
         own = len(dataset.get_data_info(index)["ann_info"]["gt_labels_3d"])
@@ -127,9 +128,10 @@ def test_stock_sampler_pastes_the_points_of_the_database(real_root):
         inner, outer = (points_in_rbbox(sample["points"].numpy(), boxes + m).sum(0) for m in (margin, -margin))
         assert (inner <= expected).all()
         assert (outer >= expected).all()
-        assert np.abs(outer - inner).mean() < 1
+        undecided += (outer - inner).sum()
         pasted += len(boxes)
     assert pasted > 30
+    assert undecided < pasted, "on average not one point of an object lies that close to a face"
 
 
 def test_stock_dataset_reads_frames_without_objects_and_test_frames(tmp_path):

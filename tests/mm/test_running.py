@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -39,7 +40,9 @@ def test_train_logs_losses_and_ap_and_keeps_the_best(small_config, brief, tmp_pa
 
 def test_resumed_run_equals_one_never_stopped(small_config, brief, tmp_path):
     running.train(small_config, work_dir=str(tmp_path / "whole"), options=brief)
-    running.train(small_config, work_dir=str(tmp_path / "parts"), options=brief | {"train_cfg.max_epochs": 1})
+    (tmp_path / "parts").mkdir()
+    checkpoint = shutil.copy(tmp_path / "whole" / "epoch_1.pth", tmp_path / "parts")
+    (tmp_path / "parts" / "last_checkpoint").write_text(str(checkpoint))
     running.train(small_config, work_dir=str(tmp_path / "parts"), options=brief, resume=True)
     whole, parts = weights(tmp_path / "whole"), weights(tmp_path / "parts")
     first = weights(tmp_path / "whole", epoch=1)
