@@ -14,13 +14,15 @@ from lidar_rank.datasets.simulation.scanner import Scene
 
 NEAR_PLANE_M: Final = 0.3
 # Annotators skip what is hard to tell apart: the smaller in the image, the more often. It becomes a DontCare area.
-ANNOTATED_HEIGHT_PX: Final = (14.0, 24.0)
+ANNOTATED_HEIGHT_PX: Final = (14.0, 27.0)
 # ... and what has fewer points than a number drawn from this range, again for every object.
 ANNOTATED_POINTS: Final = (-2.0, 8.0)
 MAX_DEPTH_M: Final = 80.0
 # Least visible share of an object for the occlusion levels 0, 1 and 2; with less the level is 3, unknown.
-VISIBLE_SHARES: Final = (0.88, 0.50, 0.12)
-LABELLED_SHARE: Final = 0.06
+VISIBLE_SHARES: Final = (0.97, 0.60, 0.10)
+LABELLED_SHARE: Final = 0.08
+# Of what is hidden more than this, annotators see nothing.
+NOTICED_SHARE: Final = 0.03
 # Cars cut off by more than this get level 3 too.
 UNKNOWN_TRUNCATION: Final = 0.9
 RAYS_PER_SIDE: Final = 11
@@ -95,7 +97,7 @@ def _views(world: World, calibration: Calibration) -> dict[int, View]:
     return {
         i: View(box, truncation, float(depth), float(share))
         for (i, (box, truncation)), depth, share in zip(inside.items(), depths, shares, strict=True)
-        if share > 0
+        if share > NOTICED_SHARE
     }
 
 

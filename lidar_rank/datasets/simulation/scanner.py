@@ -31,16 +31,16 @@ BEAM_ELEVATION_DEG: Final = np.array([
 ])
 # Mean intensity of the road at 5 to 20 m less the mean over beams.
 BEAM_INTENSITY_OFFSET: Final = np.array([
-    0.01, -0.02, -0.05, -0.04, -0.02, -0.00, 0.04, 0.01, 0.05, -0.01, 0.01, 0.03, 0.05, 0.03, 0.00, -0.08,
-    -0.04, -0.01, 0.00, -0.01, 0.03, -0.08, 0.00, 0.04, -0.02, -0.01, 0.00, 0.01, 0.01, -0.08, 0.01, 0.01,
-    -0.05, -0.06, -0.04, -0.13, -0.18, -0.04, 0.04, 0.03, -0.07, -0.02, -0.15, -0.02, -0.02, -0.03, 0.01, -0.03,
+    0.01, -0.01, -0.04, -0.04, -0.02, -0.00, 0.04, 0.01, 0.05, -0.01, 0.01, 0.03, 0.05, 0.03, 0.00, -0.08,
+    -0.04, -0.02, -0.00, -0.01, 0.02, -0.08, -0.00, 0.03, -0.02, -0.02, 0.00, 0.00, 0.00, -0.08, 0.00, 0.01,
+    -0.06, -0.06, -0.04, -0.14, -0.18, -0.04, 0.03, 0.02, -0.07, -0.03, -0.15, -0.03, -0.02, -0.04, 0.01, -0.03,
     -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09, 0.00, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
 ])
 # fmt: on
 # What the device makes of the intensity that it should read.
 INTENSITY_RESPONSE: Final = (
     [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0],
-    [0.0, 0.04, 0.07, 0.16, 0.21, 0.27, 0.31, 0.37, 0.42, 0.48, 0.55, 0.64, 0.82, 0.99],
+    [0.0, 0.04, 0.07, 0.16, 0.22, 0.28, 0.33, 0.38, 0.44, 0.5, 0.57, 0.66, 0.83, 0.99],
 )
 # Loss of intensity with range: metres, and how much.
 _FALL: Final = (
@@ -120,9 +120,9 @@ def firing_rays(
     phase = rng.random() + 0.618 * np.arange(len(window_deg))[:, None]
     step_deg = 360.0 / FIRINGS_PER_TURN
     firing = np.arange(FIRINGS_PER_TURN)
-    signed = (firing * step_deg + 180) % 360 - 180
+    ahead_deg = (firing * step_deg + 180) % 360 - 180
     used = window_deg[window_deg[:, 0] < window_deg[:, 1]]
-    firing = firing[(signed >= used[:, 0].min() - 1) & (signed <= used[:, 1].max() + 1)]
+    firing = firing[(ahead_deg >= used[:, 0].min() - 1) & (ahead_deg <= used[:, 1].max() + 1)]
     encoded = np.round((firing + phase % 1) * step_deg / ENCODER_STEP_DEG) * ENCODER_STEP_DEG
     azimuth = np.sort((encoded + 0.02 * phase % ENCODER_STEP_DEG) % 360, axis=1)
     signed = (azimuth + 180) % 360 - 180

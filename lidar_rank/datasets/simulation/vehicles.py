@@ -232,6 +232,8 @@ def _skin(style: BodyStyle, x: Float[np.ndarray, " station"], pillars: Float[np.
     cells = np.full((len(x) - 1, 16), Material.PAINT, np.uint8)
     middle = 0.5 * (x[1:] + x[:-1])
     cells[:, [0, 15]] = Material.TRIM
+    # Grille and intakes of the nose.
+    cells[np.ix_(middle > 0.47, [1, 2, 13, 14])] = Material.TRIM
     between = np.searchsorted(pillars, middle) % 2 == 1
     window = (middle > style.glass[0]) & (middle < style.glass[1]) & ~between
     cells[np.ix_(window, [5, 10])] = Material.GLASS

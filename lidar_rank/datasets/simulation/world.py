@@ -15,7 +15,7 @@ from lidar_rank.datasets.simulation.street import Side
 from lidar_rank.datasets.simulation.styles import STYLES, Style, draw_street, pick
 
 # Least and greatest space that annotators leave between a body and the rear, front, right, left and top of its box.
-VEHICLE_INSET_M: Final = ((0.02, 0.04, 0.01, 0.01, 0.0), (0.09, 0.13, 0.07, 0.07, 0.06))
+VEHICLE_INSET_M: Final = ((0.0, 0.0, 0.0, 0.0, 0.0), (0.14, 0.17, 0.08, 0.08, 0.03))
 PERSON_INSET_M: Final = (0.0, 0.04)
 # How far labelled boxes begin above the ground beside them: mean and standard deviation in real scans.
 LIFT_M: Final = 0.03
@@ -32,9 +32,10 @@ PAINTS: Final = (
     (Paint((0.55, 0.06, 0.07), 0.20), 0.07),
     (Paint((0.10, 0.28, 0.18), 0.06), 0.03),
 )
+FOLLOWING_M: Final = 13.0
 SLOT_M: Final = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}
-PARKED: Final = (("Car", 0.87), ("Van", 0.09), ("Misc", 0.02), ("Truck", 0.02))
-DRIVING: Final = (("Car", 0.77), ("Van", 0.08), ("Truck", 0.08), ("Cyclist", 0.02), ("Tram", 0.03), ("Misc", 0.02))
+PARKED: Final = (("Car", 0.885), ("Van", 0.07), ("Misc", 0.03), ("Truck", 0.015))
+DRIVING: Final = (("Car", 0.79), ("Van", 0.06), ("Truck", 0.055), ("Cyclist", 0.02), ("Tram", 0.04), ("Misc", 0.035))
 CROSSING: Final = (("Car", 0.92), ("Van", 0.08))
 
 
@@ -111,8 +112,10 @@ class _Populating:
             for d in side * (np.arange(lanes) + 0.5) * road / lanes:
                 s = self.start + rng.exponential(0.5 / max(rate, 1e-3))
                 while s < VIEW_M:
-                    heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.025)
-                    self.add(pick(DRIVING, rng), s, d + rng.normal(0, 0.25), heading, gap_m=0.5)
+                    heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.015)
+                    # Drivers keep their distance from the sensor's vehicle too.
+                    if side > 0 or abs(s) > FOLLOWING_M:
+                        self.add(pick(DRIVING, rng), s, d + rng.normal(0, 0.25), heading, gap_m=0.5)
                     s += 6.0 + rng.exponential(1 / max(rate, 1e-3))
         for first, last in street.crossings:
             for _ in range(rng.poisson(2.0)):
@@ -126,16 +129,16 @@ class _Populating:
         rng, edge, slot = self.rng, self.side(side), SLOT_M[kind]
         occupancy = rng.uniform(*self.style.occupancy)
         tilt = rng.uniform(0.6, 1.0) if kind == "diagonal" else np.pi / 2
-        in_line = rng.random() < 0.75
+        along = 0.0 if side < 0 or rng.random() < 0.4 else np.pi
         for s in np.arange(self.start + rng.uniform(0, slot), VIEW_M, slot * rng.uniform(0.97, 1.15)):
             if rng.random() > occupancy or self.street.in_crossing(s, margin=5.0) > 0:
                 continue
             if kind == "parallel":
-                heading = 0.0 if ((side < 0) == in_line) != (rng.random() < 0.08) else np.pi
+                heading = along + np.pi * (rng.random() < 0.08)
             else:
                 heading = side * tilt + np.pi * (rng.random() < 0.3)
             d = side * (edge.road + edge.parking / 2) + rng.normal(0, 0.12)
-            self.add(pick(PARKED, rng), s + rng.normal(0, 0.25), d, heading + rng.normal(0, 0.03), gap_m=0.15)
+            self.add(pick(PARKED, rng), s + rng.normal(0, 0.25), d, heading + rng.normal(0, 0.02), gap_m=0.15)
 
     def walk(self) -> None:
         """People alone or in groups, on pavements or the road: most streets are empty, a few are full."""
@@ -242,7 +245,7 @@ class _Populating:
                     self.builder.add_scenery(mesh, s + size[0] / 2, d, heading=face, scale=size, footprint=size[:2])
                 s += size[0] + rng.uniform(1, 7)
             else:
-                for _ in range(3):
+                for _ in range(2):
                     wide = rng.uniform(3, 7)
                     d = side * (back + rng.uniform(0, 12))
                     self._add_bush(s + rng.uniform(0, 6), d, (wide, wide, rng.uniform(2, 6)))
