@@ -76,11 +76,13 @@ def check_classification_inputs(logits: Tensor, labels: Tensor, iou: Tensor | No
     if level is not None and (level.shape != logits.shape[1:2] or level.dtype != torch.int64):
         raise ValueError(f"level must be int64 of shape {tuple(logits.shape[1:2])}, got {describe(level)}")
     classes = logits.shape[2]
-    require(
-        ((labels >= -1) & (labels <= classes)).all(),
-        f"labels must lie in [-1, {classes}]: -1 ignored, 0..{classes - 1} an object's class, {classes} background",
-        labels,
-    )
+    if labels.numel():
+        low, high = labels.aminmax()
+        require(
+            (low >= -1) & (high <= classes),
+            f"labels must lie in [-1, {classes}]: -1 ignored, 0..{classes - 1} an object's class, {classes} background",
+            labels,
+        )
     require_finite("logits", logits)
 
 
@@ -162,15 +164,17 @@ def to_groups(scope: str, *tensors: Tensor) -> list[Tensor]:
     return grouped
 
 
-def entry_masks(
-    labels: Int[Tensor, "group candidate"], classes: int
-) -> tuple[Bool[Tensor, "group candidate class"], Bool[Tensor, "group candidate class"]]:
-    """Which (candidate, class) entries are positive and which are negative; those of ignored candidates are neither.
+def positive_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate class"]:
+    """Which (candidate, class) entries are positive."""
+    return labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)
+
+
+def negative_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate class"]:
+    """Which entries are negative: all but the positive ones and those of ignored candidates.
 
     An object is a negative example of every class but its own.
     """
-    positive = labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)
-    return positive, ~positive & (labels >= 0).unsqueeze(-1)
+    return (labels >= 0).unsqueeze(-1) > positive_entries(labels, classes)
 
 
 def is_object(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate"]:
@@ -178,14 +182,30 @@ def is_object(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tens
     return (labels >= 0) & (labels < classes)
 
 
-def at_label(
-    values: Float[Tensor, "group candidate class"], labels: Int[Tensor, "group candidate"]
-) -> Float[Tensor, "group candidate"]:
-    """Each candidate's value at its own class; any of its values where it is no object."""
-    classes = values.shape[2]
-    if classes == 1:  # gather and its backward cost more than the loss on a last dimension of 1
-        return values.squeeze(-1)
-    return values.gather(-1, labels.clamp(0, classes - 1).unsqueeze(-1)).squeeze(-1)
+def pack(
+    there: Bool[Tensor, "group candidate"],
+) -> tuple[Int[Tensor, "group room"], Bool[Tensor, "group room"]]:
+    """Bring the few candidates that are there to the front: each place's candidate, and which places hold one.
+
+    On the CPU the room is the largest group's number. Elsewhere it is that of all candidates, which costs less than
+    stopping to ask the device how many there are.
+    """
+    groups, candidates = there.shape
+    if there.device.type != "cpu" or groups == 0:
+        return torch.arange(candidates, device=there.device).expand(groups, -1), there
+    number = there.sum(1)
+    group, candidate = there.nonzero(as_tuple=True)
+    room = max(int(number.max()), 1)
+    source = torch.zeros(groups, room, dtype=torch.int64)
+    source[group, torch.arange(len(group)) - (number.cumsum(0) - number)[group]] = candidate
+    return source, torch.arange(room) < number[:, None]
+
+
+def own_entries(
+    labels: Int[Tensor, "group candidate"], source: Int[Tensor, "group room"], classes: int
+) -> Int[Tensor, "group room"]:
+    """Return the place of each source candidate's own class in a group's (candidate, class) entries, flattened."""
+    return source * classes + labels.gather(1, source).clamp(0, classes - 1)
 
 
 def take_highest(

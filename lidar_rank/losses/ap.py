@@ -6,11 +6,12 @@ from torch import Tensor
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
-    at_label,
     check_above,
     classification_loss,
-    entry_masks,
     is_object,
+    negative_entries,
+    own_entries,
+    pack,
     reduce_groups,
     take_highest,
     to_groups,
@@ -69,15 +70,15 @@ def ap_loss(
     """
     check_above(0, delta=delta)
     logits, labels = to_groups(scope, logits, labels)
-    object_ = is_object(labels, logits.shape[2])
-    pos, is_pos, _ = take_highest(at_label(logits, labels), object_, object_.sum(1))
+    classes, entries = logits.shape[2], logits.flatten(1)
+    source, is_pos = pack(is_object(labels, classes))
+    pos = entries.gather(1, own_entries(labels, source, classes))
     # No negative further than delta below the lowest positive takes part.
     lowest = torch.where(is_pos, pos.detach(), -ABSENT).amin(1, keepdim=True)
-    entries = logits.flatten(1)
-    involved = entry_masks(labels, logits.shape[2])[1].flatten(1) & (entries > lowest - delta)
+    involved = negative_entries(labels, classes).flatten(1) & (entries > lowest - delta)
     neg, is_neg, _ = take_highest(entries, involved, involved.sum(1))
     loss, slopes = _errors(pos.detach(), is_pos, neg.detach(), is_neg, delta, interpolate)
-    return reduce_groups(with_gradient(loss, (pos, neg), slopes), object_.any(1), reduction)
+    return reduce_groups(with_gradient(loss, (pos, neg), slopes), is_pos.any(1), reduction)
 
 
 class APLoss(ClassificationLoss):

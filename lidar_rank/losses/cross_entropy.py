@@ -1,13 +1,12 @@
 """Binary cross entropy of every class: the loss that the others re-weight or replace."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from lidar_rank.losses._common import (
     ClassificationLoss,
     classification_loss,
-    entry_masks,
+    positive_entries,
     reduce_groups,
     to_groups,
 )
@@ -45,16 +44,18 @@ def cross_entropy_loss(
         tensor(1.4100)
     """
     logits, labels = to_groups(scope, logits, labels)
-    positive, negative = entry_masks(labels, logits.shape[2])
-    loss = cross_entropy_terms(logits, positive) * (positive | negative)
+    kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
+    loss = cross_entropy_terms(logits, positive_entries(labels, logits.shape[2]), kept)
     return normalise_by_entries(loss, labels, reduction)
 
 
 def cross_entropy_terms(
-    logits: Float[Tensor, "group candidate class"], positive: Bool[Tensor, "group candidate class"]
+    logits: Float[Tensor, "group candidate class"],
+    positive: Bool[Tensor, "group candidate class"],
+    weight: Float[Tensor, "group candidate #class"],
 ) -> Float[Tensor, "group candidate class"]:
-    """Cross entropy of every entry, ignored ones included."""
-    return F.softplus(torch.where(positive, -logits, logits))
+    """Cross entropy of every entry, times ``weight``."""
+    return weight * F.softplus(logits * (1 - 2 * positive.to(logits.dtype)))
 
 
 def normalise_by_entries(

@@ -11,14 +11,15 @@ from torch.nn import functional as F
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
-    at_label,
     check_above,
     check_choice,
     check_within,
     classification_loss,
     describe,
-    entry_masks,
     is_object,
+    negative_entries,
+    own_entries,
+    pack,
     reduce_groups,
     require,
     to_groups,
@@ -187,9 +188,12 @@ def _sides(
     topk_neg: int | None,
 ) -> tuple[_Side, _Side]:
     """Return the negatives and the positives of each group."""
-    negative, object_ = entry_masks(labels, prob.shape[2])[1], is_object(labels, prob.shape[2])
-    neg = _Side(prob.flatten(1), negative.flatten(1), None if prior is None else prior.flatten(1))
-    pos = _Side(at_label(prob, labels), object_, None if prior is None else at_label(prior, labels))
+    classes, entries = prob.shape[2], prob.flatten(1)
+    weights = None if prior is None else prior.flatten(1)
+    neg = _Side(entries, negative_entries(labels, classes).flatten(1), weights)
+    source, object_ = pack(is_object(labels, classes))
+    own = own_entries(labels, source, classes)
+    pos = _Side(entries.gather(1, own), object_, None if weights is None else weights.gather(1, own))
     if neg.prior is not None and pos.prior is not None:
         neg, pos = neg._replace(there=neg.there & (neg.prior > 0)), pos._replace(there=pos.there & (pos.prior > 0))
     if topk_neg is not None:

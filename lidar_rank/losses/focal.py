@@ -2,7 +2,6 @@
 
 import math
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -10,8 +9,8 @@ from lidar_rank.losses._common import (
     ClassificationLoss,
     check_within,
     classification_loss,
-    entry_masks,
     is_object,
+    positive_entries,
     reduce_groups,
     to_groups,
 )
@@ -62,22 +61,23 @@ def sigmoid_focal_loss(
     check_within(0, 1, alpha=alpha)
     check_within(0, math.inf, gamma=gamma)
     logits, labels = to_groups(scope, logits, labels)
-    positive, negative = entry_masks(labels, logits.shape[2])
-    loss = focal_terms(logits, positive, alpha, gamma)
-    return normalise_by_positives(loss * (positive | negative), labels, reduction)
+    kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
+    loss = focal_terms(logits, positive_entries(labels, logits.shape[2]), kept, alpha, gamma)
+    return normalise_by_positives(loss, labels, reduction)
 
 
 def focal_terms(
     logits: Float[Tensor, "group candidate class"],
     positive: Bool[Tensor, "group candidate class"],
+    weight: Float[Tensor, "group candidate #class"],
     alpha: float,
     gamma: float,
 ) -> Float[Tensor, "group candidate class"]:
-    """Focal loss of every entry, ignored ones included."""
+    """Focal loss of every entry, times ``weight``."""
     # A positive is a negative of the opposite logit: one sigmoid and one softplus serve both.
-    wrong = torch.where(positive, -logits, logits)
-    weight = (1 - alpha) + (2 * alpha - 1) * positive.to(logits.dtype)
-    return weight * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
+    sign = 1 - 2 * positive.to(logits.dtype)
+    wrong = logits * sign
+    return weight * (0.5 + (0.5 - alpha) * sign) * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
 
 
 def normalise_by_positives(

@@ -8,15 +8,16 @@ from torch import Tensor
 from lidar_rank.losses._common import (
     ClassificationLoss,
     LocalizationLoss,
-    at_label,
     check_above,
     check_choice,
     check_within,
     classification_loss,
-    entry_masks,
     is_object,
     localization_loss,
     mean_over_ranks,
+    own_entries,
+    pack,
+    positive_entries,
     positive_iou,
     reduce_rows,
     require_iou,
@@ -83,14 +84,24 @@ def iou_balanced_cls_loss(
     check_within(0, 1, alpha=alpha)
     check_choice("base", base, BASES)
     logits, labels, iou = to_groups(scope, logits, labels, require_iou("iou_balanced_cls_loss", iou))
-    positive, negative = entry_masks(labels, logits.shape[2])
-    loss = focal_terms(logits, positive, alpha, gamma) if base == "focal" else cross_entropy_terms(logits, positive)
-    object_ = is_object(labels, logits.shape[2])
-    own = torch.where(object_, at_label(loss, labels), 0.0).detach()
-    weight = balanced_weights(positive_iou(iou.detach(), object_).pow(exponent), own)
-    loss = torch.where(positive, weight.unsqueeze(2) * loss, loss * negative)
-    normalise = normalise_by_positives if base == "focal" else normalise_by_entries
-    return normalise(loss, labels, reduction)
+    classes = logits.shape[2]
+
+    def terms(scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+        if base == "ce":
+            return cross_entropy_terms(scores, positive, weight)
+        return focal_terms(scores, positive, weight, alpha, gamma)
+
+    source, object_ = pack(is_object(labels, classes))
+    own = own_entries(labels, source, classes)
+    own_logits, there = logits.detach().flatten(1).gather(1, own).unsqueeze(2), object_.unsqueeze(2)
+    own_loss = terms(own_logits, torch.ones_like(there), there.to(logits.dtype)).squeeze(2)
+    overlap = positive_iou(iou.detach().gather(1, source), object_)
+    own_weight = balanced_weights(overlap.pow(exponent), own_loss)
+    # Entries weigh 1, those of ignored candidates 0, and positives their own weight.
+    weight = (labels >= 0).unsqueeze(2).to(logits.dtype).expand_as(logits).flatten(1)
+    weight = weight.scatter_add(1, own, (own_weight - 1) * object_).view_as(logits)
+    loss = terms(logits, positive_entries(labels, classes), weight)
+    return (normalise_by_positives if base == "focal" else normalise_by_entries)(loss, labels, reduction)
 
 
 class IoUBalancedClsLoss(ClassificationLoss):

@@ -6,12 +6,13 @@ from torch.nn import functional as F
 
 from lidar_rank.losses._common import (
     ClassificationLoss,
-    at_label,
     check_above,
     check_within,
     classification_loss,
-    entry_masks,
     is_object,
+    negative_entries,
+    own_entries,
+    pack,
     reduce_groups,
     take_highest,
     to_groups,
@@ -61,12 +62,13 @@ def ohem_loss(
     check_above(0, ratio=ratio)
     check_within(0, float("inf"), min_negatives=min_negatives)
     logits, labels = to_groups(scope, logits, labels)
-    negative, object_ = entry_masks(labels, logits.shape[2])[1], is_object(labels, logits.shape[2])
+    classes, entries = logits.shape[2], logits.flatten(1)
+    source, object_ = pack(is_object(labels, classes))
+    pos = entries.gather(1, own_entries(labels, source, classes))
     positives = object_.sum(1)
     quota = torch.where(positives > 0, (ratio * positives).long(), min_negatives)
-    hardest, kept, _ = take_highest(logits.flatten(1), negative.flatten(1), quota)
-    loss = torch.where(object_, F.softplus(-at_label(logits, labels)), 0.0).sum(1)
-    loss = loss + torch.where(kept, F.softplus(hardest), 0.0).sum(1)
+    hardest, kept, _ = take_highest(entries, negative_entries(labels, classes).flatten(1), quota)
+    loss = torch.where(object_, F.softplus(-pos), 0.0).sum(1) + torch.where(kept, F.softplus(hardest), 0.0).sum(1)
     weight = torch.where(positives > 0, positives.to(loss.dtype), max(min_negatives / ratio, 1.0))
     return reduce_groups(loss / weight, (labels >= 0).any(1), reduction)
 

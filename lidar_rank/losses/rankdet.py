@@ -1,22 +1,24 @@
 """RankDetNet: rank objects above background, classes above the rest, well-placed boxes above badly placed ones."""
 
 import math
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
-    at_label,
     check_above,
     check_choice,
     check_within,
     classification_loss,
-    entry_masks,
     is_object,
+    negative_entries,
+    pack,
     positive_iou,
     reduce_groups,
     require_iou,
@@ -32,6 +34,7 @@ MININGS = ("none", "ohem", "group")
 SCORES = ("prob", "logit")
 EMPTY = ("zero", "virtual")
 TOTALS = ("sum", "mean")
+MAX_POSITIVES = 2048
 PAIR_ROWS = 256  # rows of pairs computed at once: bounds the memory of iou_ranking_loss
 
 
@@ -94,25 +97,11 @@ def global_ranking_loss(
         >>> global_ranking_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 1, 1]]))
         tensor(1.)
     """
-    _check_options(surrogate, mining, groups, ratio, score)
+    ranking = _Ranking(surrogate, mining, groups, ratio, reweight, score)
     check_choice("empty", empty, EMPTY)
     if empty == "virtual" and score == "logit":
         raise ValueError("empty='virtual' is an object of probability 1, which has no logit; use score='prob'")
-    logits, labels = to_groups(scope, logits, labels)
-    classes = logits.shape[2]
-    pos, object_ = at_label(logits, labels), is_object(labels, classes)
-    neg = logits.squeeze(2) if classes == 1 else logits.max(2).values
-    if score == "prob":
-        neg, pos = neg.sigmoid(), pos.sigmoid()
-    if empty == "virtual":
-        none = ~object_.any(1, keepdim=True)
-        pos, object_ = torch.cat([pos, torch.ones_like(none, dtype=pos.dtype)], 1), torch.cat([object_, none], 1)
-    column = torch.zeros_like(object_, dtype=torch.int64)
-    positives = object_.sum(1, keepdim=True)
-    background = (labels == classes).unsqueeze(2)
-    neg, neg_there = _mine(neg.unsqueeze(2), background, positives, mining, groups, ratio)
-    loss, counted = _rank(_Sides(neg, neg_there, pos, object_, column, positives), surrogate, reweight, score)
-    return reduce_groups(loss[:, 0], counted[:, 0], reduction)
+    return reduce_groups(*_global_terms(_scene(scope, logits, labels), ranking, empty), reduction)
 
 
 class GlobalRankingLoss(ClassificationLoss):
@@ -167,20 +156,9 @@ def class_ranking_loss(
         >>> class_ranking_loss(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 2]]))
         tensor(2.)
     """
-    _check_options(surrogate, mining, groups, ratio, score)
+    ranking = _Ranking(surrogate, mining, groups, ratio, reweight, score)
     check_choice("class_total", class_total, TOTALS)
-    logits, labels = to_groups(scope, logits, labels)
-    classes = logits.shape[2]
-    value = logits.sigmoid() if score == "prob" else logits
-    pos, object_ = at_label(value, labels), is_object(labels, classes)
-    column = labels.clamp(0, classes - 1)
-    positives = _sum_by_column(object_.long(), column, classes)
-    neg, neg_there = _mine(value, entry_masks(labels, classes)[1], positives, mining, groups, ratio)
-    loss, counted = _rank(_Sides(neg, neg_there, pos, object_, column, positives), surrogate, reweight, score)
-    total = torch.where(counted, loss, 0.0).sum(1)
-    if class_total == "mean":
-        total = total / counted.sum(1).clamp(min=1)
-    return reduce_groups(total, counted.any(1), reduction)
+    return reduce_groups(*_class_terms(_scene(scope, logits, labels), ranking, class_total), reduction)
 
 
 class ClassRankingLoss(ClassificationLoss):
@@ -189,43 +167,130 @@ class ClassRankingLoss(ClassificationLoss):
     function = staticmethod(class_ranking_loss)
 
 
-def _check_options(surrogate: str, mining: str, groups: int, ratio: float, score: str) -> None:
-    check_choice("surrogate", surrogate, SURROGATES)
-    check_choice("mining", mining, MININGS)
-    check_choice("score", score, SCORES)
-    check_above(0, groups=groups, ratio=ratio)
-    if score == "logit" and surrogate != "exp":
-        raise ValueError(f"surrogate={surrogate!r} ranks probabilities; score='logit' needs surrogate='exp'")
+@dataclass(frozen=True)
+class _Ranking:
+    """The options that the global and the class-specific term share; see :func:`global_ranking_loss`."""
+
+    surrogate: str
+    mining: str
+    groups: int
+    ratio: float
+    reweight: bool = True
+    score: str = "prob"
+
+    def __post_init__(self) -> None:
+        check_choice("surrogate", self.surrogate, SURROGATES)
+        check_choice("mining", self.mining, MININGS)
+        check_choice("score", self.score, SCORES)
+        check_above(0, groups=self.groups, ratio=self.ratio)
+        if self.score == "logit" and self.surrogate != "exp":
+            raise ValueError(f"surrogate={self.surrogate!r} ranks probabilities; score='logit' needs surrogate='exp'")
+
+    def score_of(self, logits: Tensor) -> Tensor:
+        """Return what is ranked."""
+        return logits.sigmoid() if self.score == "prob" else logits
+
+
+class _Scene(NamedTuple):
+    """The inputs in groups, with the objects of each group packed at the front."""
+
+    logits: Float[Tensor, "group candidate class"]
+    labels: Int[Tensor, "group candidate"]
+    source: Int[Tensor, "group object"]  # each object's candidate
+    there: Bool[Tensor, "group object"]
+    own_logit: Float[Tensor, "group object"]  # at its own class
+    own_class: Int[Tensor, "group object"]
+
+
+def _scene(scope: str, logits: Tensor, labels: Tensor) -> _Scene:
+    logits, labels = to_groups(scope, logits, labels)
+    classes = logits.shape[2]
+    source, there = pack(is_object(labels, classes))
+    own_class = labels.gather(1, source).clamp(0, classes - 1)
+    own_logit = logits.flatten(1).gather(1, source * classes + own_class)
+    return _Scene(logits, labels, source, there, own_logit, own_class)
+
+
+def _global_terms(
+    scene: _Scene, ranking: _Ranking, empty: str
+) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"]]:
+    """Return the loss of each group and which groups have a pair."""
+    classes = scene.logits.shape[2]
+    neg = scene.logits if classes == 1 else scene.logits.max(2, keepdim=True).values
+    pos, there = ranking.score_of(scene.own_logit), scene.there
+    if empty == "virtual":
+        none = ~there.any(1, keepdim=True)
+        pos, there = torch.cat([pos, torch.ones_like(none, dtype=pos.dtype)], 1), torch.cat([there, none], 1)
+    positives = there.sum(1, keepdim=True)
+    background = (scene.labels == classes).unsqueeze(2)
+    neg, neg_there = _mine(neg, background, positives, ranking)
+    sides = _Sides(neg, neg_there, pos, there, torch.zeros_like(there, dtype=torch.int64), positives)
+    loss, counted = _rank(sides, ranking)
+    return loss.squeeze(1), counted.squeeze(1)
+
+
+def _class_terms(
+    scene: _Scene, ranking: _Ranking, class_total: str
+) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"]]:
+    """Return the loss of each group, over its classes, and which groups have a pair."""
+    classes = scene.logits.shape[2]
+    positives = _sum_by_column(scene.there.long(), scene.own_class, classes)
+    negative = negative_entries(scene.labels, classes)
+    neg, neg_there = _mine(scene.logits, negative, positives, ranking)
+    sides = _Sides(neg, neg_there, ranking.score_of(scene.own_logit), scene.there, scene.own_class, positives)
+    loss, counted = _rank(sides, ranking)
+    total = torch.where(counted, loss, 0.0).sum(1)
+    if class_total == "mean":
+        total = total / counted.sum(1).clamp(min=1)
+    return total, counted.any(1)
 
 
 def _mine(
-    neg: Float[Tensor, "group candidate column"],
+    logits: Float[Tensor, "group candidate column"],
     there: Bool[Tensor, "group candidate column"],
     positives: Int[Tensor, "group column"],
-    mining: str,
-    groups: int,
-    ratio: float,
+    ranking: _Ranking,
 ) -> tuple[Float[Tensor, "group mined column"], Bool[Tensor, "group mined column"]]:
-    """Return the negatives that count, and which of the places hold one."""
-    if mining == "ohem":
-        return take_highest(neg, there, (ratio * positives).long())[:2]
-    return _score_group_means(neg, there, groups) if mining == "group" else (neg, there)
+    """Return the scores of the negatives that count, and which of the places hold one."""
+    if ranking.mining == "ohem":
+        hardest, kept, _ = take_highest(logits, there, (ranking.ratio * positives).long())
+        return ranking.score_of(hardest), kept
+    score = ranking.score_of(logits)
+    return _interval_means(score, there, ranking.groups) if ranking.mining == "group" else (score, there)
 
 
-def _score_group_means(
+def _interval_means(
     score: Float[Tensor, "group candidate column"], there: Bool[Tensor, "group candidate column"], groups: int
 ) -> tuple[Float[Tensor, "group bin column"], Bool[Tensor, "group bin column"]]:
     """Mean score of each of ``groups`` intervals of equal width from the lowest to the highest score that is there."""
-    with torch.no_grad():
-        low = torch.where(there, score, -ABSENT).amin(1, keepdim=True)
-        high = torch.where(there, score, ABSENT).amax(1, keepdim=True)
-        scale = torch.where(high > low, groups / (high - low), 0.0)
-        interval = ((score - low) * scale).clamp(0, groups - 1).long()
-        interval = torch.where(there, interval, groups)  # a last one, dropped below, for what is not there
-    shape = (score.shape[0], groups + 1, score.shape[2])
-    total = score.new_zeros(shape).scatter_add(1, interval, score)[:, :groups]
-    size = score.new_zeros(shape).scatter_add(1, interval, torch.ones_like(score))[:, :groups]
-    return total / size.clamp(min=1), size > 0
+    live = score.detach()
+    low = torch.where(there, live, -ABSENT).amin(1, keepdim=True)
+    high = torch.where(there, live, ABSENT).amax(1, keepdim=True)
+    scale = torch.where(high > low, groups / (high - low), 0.0)
+    interval = ((live - low) * scale).clamp(0, groups - 1)
+    interval = torch.where(there, interval, groups)  # a last one, dropped below, for what is not there
+    shape = (score.shape[0], score.shape[2], groups + 1)
+    first = torch.arange(shape[0] * shape[1], device=score.device).view(shape[0], 1, shape[1]) * (groups + 1)
+    place = interval.long().add_(first).flatten()
+    size = live.new_zeros(math.prod(shape)).scatter_add(0, place, live.new_ones(1).expand_as(place))
+    means = _SumAt.apply(score.flatten(), place, size.numel()) / size.clamp(min=1)
+    means, filled = (column.view(shape).transpose(1, 2)[:, :groups] for column in (means, size > 0))
+    return means, filled
+
+
+class _SumAt(torch.autograd.Function):
+    """``zeros(number).scatter_add(0, place, values)``; the backward of torch's own is several times slower."""
+
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, place: Tensor, number: int) -> Tensor:
+        ctx.save_for_backward(place)
+        return values.new_zeros(number).scatter_add(0, place, values)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (place,) = ctx.saved_tensors
+        return grad.index_select(0, place), None, None
 
 
 class _Sides(NamedTuple):
@@ -233,28 +298,26 @@ class _Sides(NamedTuple):
 
     neg: Float[Tensor, "group mined column"]
     neg_there: Bool[Tensor, "group mined column"]
-    pos: Float[Tensor, "group candidate"]
-    pos_there: Bool[Tensor, "group candidate"]
-    column: Int[Tensor, "group candidate"]  # of each positive
+    pos: Float[Tensor, "group object"]
+    pos_there: Bool[Tensor, "group object"]
+    column: Int[Tensor, "group object"]  # of each positive
     positives: Int[Tensor, "group column"]  # their number
 
 
-def _rank(
-    sides: _Sides, surrogate: str, reweight: bool, score: str
-) -> tuple[Float[Tensor, "group column"], Bool[Tensor, "group column"]]:
+def _rank(sides: _Sides, ranking: _Ranking) -> tuple[Float[Tensor, "group column"], Bool[Tensor, "group column"]]:
     """Return the loss of each column, and which columns have a pair; the loss of the others is finite but void."""
-    if surrogate == "exp":
-        log_sum, log_square_sum = _log_sums_exp(sides, score)
+    if ranking.surrogate == "exp":
+        log_sum, log_square_sum = _log_sums_exp(sides, ranking.score)
     else:
-        sums = _sums_chebyshev(sides, surrogate)
+        sums = _sums_chebyshev(sides, ranking.surrogate)
         log_sum, log_square_sum = (total.clamp(min=torch.finfo(total.dtype).tiny).log() for total in sums)
-    if reweight:
+    if ranking.reweight:
         # sum z L = S2 / S1. With z constant its gradient is that of S2 / 2 over S1.
         log_loss = (log_square_sum + log_square_sum.detach()) / 2 - log_sum.detach()
     else:
         log_loss = log_sum - (sides.neg_there.sum(1) * sides.positives).clamp(min=1).to(log_sum.dtype).log()
     counted = sides.neg_there.any(1) & (sides.positives > 0)
-    return log_loss if score == "logit" else log_loss.exp(), counted
+    return log_loss if ranking.score == "logit" else log_loss.exp(), counted
 
 
 def _log_sums_exp(sides: _Sides, score: str) -> tuple[Float[Tensor, "group column"], Float[Tensor, "group column"]]:
@@ -320,7 +383,7 @@ def iou_ranking_loss(
     alpha: float = 1.0,
     surrogate: str = "exp",
     pair_total: str = "mean",
-    max_positives: int = 2048,
+    max_positives: int = MAX_POSITIVES,
     scope: str = "image",
     reduction: str = "mean",
 ) -> Float[Tensor, "..."]:
@@ -363,22 +426,33 @@ def iou_ranking_loss(
     check_above(0, alpha=alpha, max_positives=max_positives)
     iou = require_iou("iou_ranking_loss", iou)
     level = labels.new_zeros(labels.shape[1]) if level is None else level
-    logits, labels, iou, level = to_groups(scope, logits, labels, iou, level.expand_as(labels))
-    object_ = is_object(labels, logits.shape[2])
-    prob = at_label(logits, labels).sigmoid()
-    count = object_.sum(1).clamp(max=max_positives)
-    prob, there, source = take_highest(prob, object_, count, max_positives)
-    overlap = positive_iou(iou, object_).gather(1, source)
-    label, level = labels.gather(1, source), level.gather(1, source)
-    pairs = (prob.detach(), overlap.detach(), label, level, there)
-    loss, counted, slopes = _pair_terms(*pairs, alpha, surrogate, pair_total)
-    return reduce_groups(with_gradient(loss, (prob, overlap), slopes), counted, reduction)
+    iou, level = to_groups(scope, logits, labels, iou, level.expand_as(labels))[2:]
+    terms = _iou_terms(_scene(scope, logits, labels), iou, level, alpha, surrogate, pair_total, max_positives)
+    return reduce_groups(*terms, reduction)
 
 
 class IoURankingLoss(ClassificationLoss):
     """Module form of :func:`iou_ranking_loss`."""
 
     function = staticmethod(iou_ranking_loss)
+
+
+def _iou_terms(
+    scene: _Scene,
+    iou: Float[Tensor, "group candidate"],
+    level: Int[Tensor, "group candidate"],
+    alpha: float,
+    surrogate: str,
+    pair_total: str,
+    max_positives: int,
+) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"]]:
+    """Return the loss of each group and which groups have a pair."""
+    prob, there, place = take_highest(scene.own_logit.sigmoid(), scene.there, scene.there.sum(1), max_positives)
+    label, source = scene.own_class.gather(1, place), scene.source.gather(1, place)
+    overlap = positive_iou(iou.gather(1, source), there)
+    pairs = (prob.detach(), overlap.detach(), label, level.gather(1, source), there)
+    loss, counted, slopes = _pair_terms(*pairs, alpha, surrogate, pair_total)
+    return with_gradient(loss, (prob, overlap), slopes), counted
 
 
 def _pair_terms(
@@ -469,14 +543,17 @@ def rank_det_loss(
         tensor(3.)
     """
     check_within(0, math.inf, global_weight=global_weight, class_weight=class_weight, iou_weight=iou_weight)
+    check_above(0, alpha=alpha)
+    overall, per_class = (_Ranking(surrogate, mining, groups, ratio) for groups in (global_groups, class_groups))
+    scene = _scene(scope, logits, labels)
+    loss = global_weight * reduce_groups(*_global_terms(scene, overall, "zero"), reduction)
+    loss = loss + class_weight * reduce_groups(*_class_terms(scene, per_class, "sum"), reduction)
     if iou_weight:
-        require_iou("rank_det_loss with iou_weight > 0", iou)
-    both: dict[str, Any] = {"iou": iou, "level": level, "surrogate": surrogate, "scope": scope, "reduction": reduction}
-    mined = {**both, "mining": mining, "ratio": ratio}
-    loss = global_weight * global_ranking_loss(logits, labels, groups=global_groups, **mined)
-    loss = loss + class_weight * class_ranking_loss(logits, labels, groups=class_groups, **mined)
-    if iou_weight:
-        loss = loss + iou_weight * iou_ranking_loss(logits, labels, alpha=alpha, **both)
+        iou = require_iou("rank_det_loss with iou_weight > 0", iou)
+        level = labels.new_zeros(labels.shape[1]) if level is None else level
+        iou, level = to_groups(scope, logits, labels, iou, level.expand_as(labels))[2:]
+        terms = _iou_terms(scene, iou, level, alpha, surrogate, "mean", MAX_POSITIVES)
+        loss = loss + iou_weight * reduce_groups(*terms, reduction)
     return loss
 
 
