@@ -43,7 +43,7 @@ def test_full_network_takes_steps_on_a_real_scan_and_its_loss_falls(prepared_roo
     monkeypatch.setenv("KITTI_ROOT", str(prepared_root))
     options = {
         "train_cfg.max_epochs": 1,
-        "train_cfg.val_interval": 2,
+        "val_dataloader.dataset.indices": [0],  # the last epoch ends with a validation
         "train_dataloader.batch_size": 1,
         "train_dataloader.num_workers": 0,
         "train_dataloader.dataset.times": 10,
@@ -52,6 +52,6 @@ def test_full_network_takes_steps_on_a_real_scan_and_its_loss_falls(prepared_roo
         "log_processor.window_size": 1,
     }
     running.train(str(CONFIGS / "second" / "second_kitti-car.py"), work_dir=str(tmp_path), options=options)
-    losses = [row["loss"] for row in rows(tmp_path)]
+    losses = [row["loss"] for row in rows(tmp_path) if "loss" in row]
     assert len(losses) == 10
     assert sum(losses[-3:]) < 0.8 * sum(losses[:3])
