@@ -90,6 +90,17 @@ def test_rules_on_a_scene_done_by_hand():
     np.testing.assert_allclose(result.overlap, expected, rtol=1e-6)
 
 
+def test_of_equal_best_anchors_the_first_row_or_all_are_taken():
+    anchors = AnchorIndex([[x, 0, 0, 0.5, 0.25, 1, 0] for x in (5.0, 0.1875, -0.1875, 9.0)])
+    small = [[0, 0, 0, 0.5, 0.25, 1, 0]]
+    first, every = (
+        assign_anchors(anchors, small, [0], num_classes=1, gt_max_assign_all=all_ties) for all_ties in (False, True)
+    )
+    assert first.labels.tolist() == [1, 0, -1, 1]
+    assert every.labels.tolist() == [1, 0, 0, 1]
+    np.testing.assert_allclose(first.overlap, [0, 5 / 11, 5 / 11, 0], rtol=1e-6)
+
+
 @pytest.mark.parametrize("threshold", [0.45, 0.7, 0.6, 0.35])
 def test_an_overlap_that_equals_a_threshold_reaches_it(threshold):
     """Also where float32 puts both below the decimal number, as it does 0.45 and 0.7."""
@@ -307,6 +318,16 @@ def test_equals_the_host_on_ties(host, host_anchors):
         result = assert_equals_host(host, anchors, index, objects, np.zeros(len(objects), np.int64), options)
         several += (np.bincount(result.matched[result.matched >= 0]) > 1).sum()
     assert several > 20
+
+
+@pytest.mark.mm
+def test_equals_the_host_on_boxes_below_its_smallest_union(host):
+    boxes = random_boxes(50, 7)
+    boxes[:, :3] *= 1e-5
+    boxes[:, 3:6] *= np.geomspace(1e-6, 1e-2, 50, dtype=np.float32)[:, None]
+    result = assert_equals_host(host, boxes, AnchorIndex(boxes), boxes[::2], np.arange(25) % 3, CAR)
+    assert result.overlap[0] < 0.1
+    assert result.overlap[48] == 1
 
 
 @pytest.mark.mm
