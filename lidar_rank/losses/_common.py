@@ -169,6 +169,13 @@ def positive_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bo
     return labels.unsqueeze(-1) == torch.arange(classes, device=labels.device)
 
 
+def truth_sign(
+    labels: Int[Tensor, "group candidate"], classes: int, dtype: torch.dtype
+) -> Float[Tensor, "group candidate class"]:
+    """-1 at positive entries, 1 elsewhere: a positive is a negative of the opposite logit."""
+    return positive_entries(labels, classes).to(dtype).mul_(-2).add_(1)
+
+
 def negative_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate class"]:
     """Which entries are negative: all but the positive ones and those of ignored candidates.
 
@@ -180,6 +187,11 @@ def negative_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bo
 def is_object(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate"]:
     """Which candidates are positives of any class."""
     return (labels >= 0) & (labels < classes)
+
+
+def has_candidates(labels: Int[Tensor, "group candidate"]) -> Bool[Tensor, " group"]:
+    """Which groups hold a candidate that is not ignored."""
+    return labels.amax(1) >= 0  # several times cheaper than any() on a mask
 
 
 def pack(

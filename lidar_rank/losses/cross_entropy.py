@@ -6,11 +6,11 @@ from torch.nn import functional as F
 from lidar_rank.losses._common import (
     ClassificationLoss,
     classification_loss,
-    positive_entries,
     reduce_groups,
     to_groups,
+    truth_sign,
 )
-from lidar_rank.losses._shapes import Bool, Float, Int
+from lidar_rank.losses._shapes import Float, Int
 
 
 @classification_loss
@@ -45,17 +45,17 @@ def cross_entropy_loss(
     """
     logits, labels = to_groups(scope, logits, labels)
     kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
-    loss = cross_entropy_terms(logits, positive_entries(labels, logits.shape[2]), kept)
+    loss = cross_entropy_terms(logits, truth_sign(labels, logits.shape[2], logits.dtype), kept)
     return normalise_by_entries(loss, labels, reduction)
 
 
 def cross_entropy_terms(
     logits: Float[Tensor, "group candidate class"],
-    positive: Bool[Tensor, "group candidate class"],
+    sign: Float[Tensor, "group candidate class"],
     weight: Float[Tensor, "group candidate #class"],
 ) -> Float[Tensor, "group candidate class"]:
-    """Cross entropy of every entry, times ``weight``."""
-    return weight * F.softplus(logits * (1 - 2 * positive.to(logits.dtype)))
+    """Cross entropy of every entry, times ``weight``; ``sign`` is -1 at positives."""
+    return weight * F.softplus(logits * sign)
 
 
 def normalise_by_entries(

@@ -16,6 +16,7 @@ from lidar_rank.losses._common import (
     check_within,
     classification_loss,
     describe,
+    has_candidates,
     is_object,
     negative_entries,
     own_entries,
@@ -130,7 +131,7 @@ def dr_loss(
         else:
             pos_mean = torch.where(pos.there.any(1), _soft_mean(pos, -1 / pos_temperature, detach_q), 1.0)
             loss = bound(neg_mean - pos_mean + margin)
-    return reduce_groups(scale * loss, (labels >= 0).any(1), reduction)
+    return reduce_groups(scale * loss, has_candidates(labels), reduction)
 
 
 class DRLoss(ClassificationLoss):

@@ -9,12 +9,13 @@ from lidar_rank.losses._common import (
     ClassificationLoss,
     check_within,
     classification_loss,
+    has_candidates,
     is_object,
-    positive_entries,
     reduce_groups,
     to_groups,
+    truth_sign,
 )
-from lidar_rank.losses._shapes import Bool, Float, Int
+from lidar_rank.losses._shapes import Float, Int
 
 
 @classification_loss
@@ -62,20 +63,18 @@ def sigmoid_focal_loss(
     check_within(0, math.inf, gamma=gamma)
     logits, labels = to_groups(scope, logits, labels)
     kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
-    loss = focal_terms(logits, positive_entries(labels, logits.shape[2]), kept, alpha, gamma)
+    loss = focal_terms(logits, truth_sign(labels, logits.shape[2], logits.dtype), kept, alpha, gamma)
     return normalise_by_positives(loss, labels, reduction)
 
 
 def focal_terms(
     logits: Float[Tensor, "group candidate class"],
-    positive: Bool[Tensor, "group candidate class"],
+    sign: Float[Tensor, "group candidate class"],
     weight: Float[Tensor, "group candidate #class"],
     alpha: float,
     gamma: float,
 ) -> Float[Tensor, "group candidate class"]:
-    """Focal loss of every entry, times ``weight``."""
-    # A positive is a negative of the opposite logit: one sigmoid and one softplus serve both.
-    sign = 1 - 2 * positive.to(logits.dtype)
+    """Focal loss of every entry, times ``weight``; ``sign`` is -1 at positives."""
     wrong = logits * sign
     return weight * (0.5 + (0.5 - alpha) * sign) * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
 
@@ -85,7 +84,7 @@ def normalise_by_positives(
 ) -> Float[Tensor, "..."]:
     """Sum each group over its number of positives (at least 1), then reduce over the groups with candidates."""
     positives = is_object(labels, loss.shape[2]).sum(1).clamp(min=1)
-    return reduce_groups(loss.sum((1, 2)) / positives, (labels >= 0).any(1), reduction)
+    return reduce_groups(loss.sum((1, 2)) / positives, has_candidates(labels), reduction)
 
 
 class SigmoidFocalLoss(ClassificationLoss):

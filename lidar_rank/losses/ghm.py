@@ -18,9 +18,10 @@ from lidar_rank.losses._common import (
     classification_loss,
     localization_loss,
     mean_over_ranks,
-    positive_entries,
     reduce_groups,
     reduce_rows,
+    truth_sign,
+    with_gradient,
 )
 from lidar_rank.losses._shapes import Bool, Float, Int
 from lidar_rank.losses.l1 import authentic_smooth_l1_terms
@@ -83,12 +84,18 @@ def ghm_c_loss(
         tensor(0.1247)
     """
     _check_options(bins, density, norm, max_weight)
-    wrong = logits * (1 - 2 * positive_entries(labels, logits.shape[2]).to(logits.dtype))
-    kept = (labels >= 0).unsqueeze(2)
-    norms, mask = wrong.detach().sigmoid().reshape(-1, 1), kept.expand_as(wrong).reshape(-1, 1)
-    weight = density_weights(norms, mask, bins, density, norm, max_weight, smooth)
-    loss = (weight.view(wrong.shape) * F.softplus(wrong)).sum()
-    return reduce_groups(loss.unsqueeze(0), kept.any().unsqueeze(0), reduction)
+    with torch.no_grad():
+        sign = truth_sign(labels, logits.shape[2], logits.dtype)
+        wrong = logits * sign
+        norms = wrong.sigmoid()
+        kept = (labels >= 0).unsqueeze(2).expand_as(norms)
+        weight = density_weights(
+            norms.reshape(-1, 1), kept.reshape(-1, 1), bins, density, norm, max_weight, smooth
+        ).view(norms.shape)
+        loss = (weight * F.softplus(wrong)).sum().unsqueeze(0)
+        gradient = weight.mul_(norms).mul_(sign)  # cross entropy's is the gradient norm, signed
+    loss = with_gradient(loss, (logits.unsqueeze(0),), (gradient.unsqueeze(0),))
+    return reduce_groups(loss, torch.ones_like(loss, dtype=torch.bool), reduction)
 
 
 @localization_loss

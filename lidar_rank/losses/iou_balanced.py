@@ -17,11 +17,11 @@ from lidar_rank.losses._common import (
     mean_over_ranks,
     own_entries,
     pack,
-    positive_entries,
     positive_iou,
     reduce_rows,
     require_iou,
     to_groups,
+    truth_sign,
 )
 from lidar_rank.losses._shapes import Float, Int
 from lidar_rank.losses.cross_entropy import cross_entropy_terms, normalise_by_entries
@@ -86,21 +86,21 @@ def iou_balanced_cls_loss(
     logits, labels, iou = to_groups(scope, logits, labels, require_iou("iou_balanced_cls_loss", iou))
     classes = logits.shape[2]
 
-    def terms(scores: Tensor, positive: Tensor, weight: Tensor) -> Tensor:
+    def terms(scores: Tensor, sign: Tensor, weight: Tensor) -> Tensor:
         if base == "ce":
-            return cross_entropy_terms(scores, positive, weight)
-        return focal_terms(scores, positive, weight, alpha, gamma)
+            return cross_entropy_terms(scores, sign, weight)
+        return focal_terms(scores, sign, weight, alpha, gamma)
 
     source, object_ = pack(is_object(labels, classes))
     own = own_entries(labels, source, classes)
     own_logits, there = logits.detach().flatten(1).gather(1, own).unsqueeze(2), object_.unsqueeze(2)
-    own_loss = terms(own_logits, torch.ones_like(there), there.to(logits.dtype)).squeeze(2)
+    own_loss = terms(own_logits, -torch.ones_like(own_logits), there.to(logits.dtype)).squeeze(2)
     overlap = positive_iou(iou.detach().gather(1, source), object_)
     own_weight = balanced_weights(overlap.pow(exponent), own_loss)
     # Entries weigh 1, those of ignored candidates 0, and positives their own weight.
     weight = (labels >= 0).unsqueeze(2).to(logits.dtype).expand_as(logits).flatten(1)
     weight = weight.scatter_add(1, own, (own_weight - 1) * object_).view_as(logits)
-    loss = terms(logits, positive_entries(labels, classes), weight)
+    loss = terms(logits, truth_sign(labels, classes, logits.dtype), weight)
     return (normalise_by_positives if base == "focal" else normalise_by_entries)(loss, labels, reduction)
 
 

@@ -9,6 +9,7 @@ from lidar_rank.losses._common import (
     check_above,
     check_within,
     classification_loss,
+    has_candidates,
     is_object,
     negative_entries,
     own_entries,
@@ -70,7 +71,7 @@ def ohem_loss(
     hardest, kept, _ = take_highest(entries, negative_entries(labels, classes).flatten(1), quota)
     loss = torch.where(object_, F.softplus(-pos), 0.0).sum(1) + torch.where(kept, F.softplus(hardest), 0.0).sum(1)
     weight = torch.where(positives > 0, positives.to(loss.dtype), max(min_negatives / ratio, 1.0))
-    return reduce_groups(loss / weight, (labels >= 0).any(1), reduction)
+    return reduce_groups(loss / weight, has_candidates(labels), reduction)
 
 
 class OHEMLoss(ClassificationLoss):

@@ -306,51 +306,56 @@ class _Sides(NamedTuple):
 
 def _rank(sides: _Sides, ranking: _Ranking) -> tuple[Float[Tensor, "group column"], Bool[Tensor, "group column"]]:
     """Return the loss of each column, and which columns have a pair; the loss of the others is finite but void."""
-    if ranking.surrogate == "exp":
-        log_sum, log_square_sum = _log_sums_exp(sides, ranking.score)
-    else:
-        sums = _sums_chebyshev(sides, ranking.surrogate)
-        log_sum, log_square_sum = (total.clamp(min=torch.finfo(total.dtype).tiny).log() for total in sums)
+    sums = _sums_exp(sides, ranking.score) if ranking.surrogate == "exp" else _sums_chebyshev(sides, ranking.surrogate)
     if ranking.reweight:
         # sum z L = S2 / S1. With z constant its gradient is that of S2 / 2 over S1.
-        log_loss = (log_square_sum + log_square_sum.detach()) / 2 - log_sum.detach()
+        log_loss = (sums.log_square + sums.log_square.detach()) / 2 - sums.log_once.detach()
     else:
-        log_loss = log_sum - (sides.neg_there.sum(1) * sides.positives).clamp(min=1).to(log_sum.dtype).log()
-    counted = sides.neg_there.any(1) & (sides.positives > 0)
+        log_loss = sums.log_once - (sides.neg_there.sum(1) * sides.positives).clamp(min=1).to(sums.log_once.dtype).log()
+    counted = sums.has_negatives & (sides.positives > 0)
     return log_loss if ranking.score == "logit" else log_loss.exp(), counted
 
 
-def _log_sums_exp(sides: _Sides, score: str) -> tuple[Float[Tensor, "group column"], Float[Tensor, "group column"]]:
-    """Logarithms of the sums of e^(n - p) and of its square: sums over pairs are products of sums."""
+class _Sums(NamedTuple):
+    """Logarithms of the sums over a column's pairs of L(n - p) and of its square."""
+
+    log_once: Float[Tensor, "group column"]
+    log_square: Float[Tensor, "group column"]
+    has_negatives: Bool[Tensor, "group column"]
+
+
+def _sums_exp(sides: _Sides, score: str) -> _Sums:
+    """Sums of e^(n - p) over pairs are products of sums over sides."""
     neg, neg_there, pos, pos_there, column, positives = sides
-    if score == "prob":  # bounded: no shift is needed, and the pass that finds the maximum is saved
-        neg_shift, pos_shift = neg.new_zeros(1, 1, 1), pos.new_zeros(positives.shape)
-    else:
-        neg_shift = torch.where(neg_there, neg.detach(), ABSENT).amax(1, keepdim=True)
+    neg_shift = pos_shift = neg.new_zeros(positives.shape)
+    if score == "logit":  # probabilities need no shift
+        neg_shift = torch.where(neg_there, neg.detach(), ABSENT).amax(1)
         opposite = torch.where(pos_there, -pos.detach(), ABSENT)
         pos_shift = pos.new_full(positives.shape, ABSENT).scatter_reduce(1, column, opposite, "amax")
-    neg_exp = torch.where(neg_there, neg - neg_shift, ABSENT).exp()
-    pos_exp = torch.where(pos_there, -pos - pos_shift.gather(1, column), ABSENT).exp()
+        neg, pos = neg - neg_shift.unsqueeze(1), pos + pos_shift.gather(1, column)
+    neg_exp = torch.where(neg_there, neg, ABSENT).exp()
+    pos_exp = torch.where(pos_there, -pos, ABSENT).exp()
     tiny = torch.finfo(neg.dtype).tiny
-    logs = []
-    for power, neg_part, pos_part in ((1, neg_exp, pos_exp), (2, neg_exp.square(), pos_exp.square())):
-        neg_sum = neg_part.sum(1).clamp(min=tiny)
-        pos_sum = _sum_by_column(pos_part, column, positives.shape[1]).clamp(min=tiny)
-        logs.append(neg_sum.log() + pos_sum.log() + power * (neg_shift.squeeze(1) + pos_shift))
-    return logs[0], logs[1]
+    neg_sums = [part.sum(1) for part in (neg_exp, neg_exp.square())]
+    pos_sums = [_sum_by_column(part, column, positives.shape[1]) for part in (pos_exp, pos_exp.square())]
+    logs = [
+        neg_sum.clamp(min=tiny).log() + pos_sum.clamp(min=tiny).log() + power * (neg_shift + pos_shift)
+        for power, neg_sum, pos_sum in zip((1, 2), neg_sums, pos_sums, strict=True)
+    ]
+    return _Sums(logs[0], logs[1], neg_sums[0] > 0)
 
 
-def _sums_chebyshev(
-    sides: _Sides, surrogate: str
-) -> tuple[Float[Tensor, "group column"], Float[Tensor, "group column"]]:
-    """Sums of L(n - p) and of its square for a surrogate that does not separate, exact to rounding."""
+def _sums_chebyshev(sides: _Sides, surrogate: str) -> _Sums:
+    """Sums of a surrogate that does not separate, exact to rounding."""
     neg, neg_there, pos, pos_there, column, positives = sides
     order = chebyshev_order(1.0, neg.dtype)
     neg_moments = chebyshev_moments(neg, neg_there.to(neg.dtype), order)
     values = chebyshev_values(pos, order) * pos_there.unsqueeze(2)
     pos_moments = _sum_by_column(values, column.unsqueeze(2).expand_as(values), positives.shape[1])
     once = pair_sum(lambda gap: surrogate_of(gap, surrogate), neg_moments, pos_moments)
-    return once, pair_sum(lambda gap: surrogate_of(gap, surrogate).square(), neg_moments, pos_moments)
+    square = pair_sum(lambda gap: surrogate_of(gap, surrogate).square(), neg_moments, pos_moments)
+    tiny = torch.finfo(neg.dtype).tiny
+    return _Sums(once.clamp(min=tiny).log(), square.clamp(min=tiny).log(), neg_moments[..., 0] > 0)
 
 
 def surrogate_of(gap: Tensor, surrogate: str) -> Tensor:
@@ -546,8 +551,11 @@ def rank_det_loss(
     check_above(0, alpha=alpha)
     overall, per_class = (_Ranking(surrogate, mining, groups, ratio) for groups in (global_groups, class_groups))
     scene = _scene(scope, logits, labels)
-    loss = global_weight * reduce_groups(*_global_terms(scene, overall, "zero"), reduction)
-    loss = loss + class_weight * reduce_groups(*_class_terms(scene, per_class, "sum"), reduction)
+    loss = reduce_groups(*_global_terms(scene, overall, "zero"), reduction)
+    if logits.shape[2] == 1 and (mining != "group" or overall == per_class):
+        loss = (global_weight + class_weight) * loss  # with one class the two terms are one and the same
+    else:
+        loss = global_weight * loss + class_weight * reduce_groups(*_class_terms(scene, per_class, "sum"), reduction)
     if iou_weight:
         iou = require_iou("rank_det_loss with iou_weight > 0", iou)
         level = labels.new_zeros(labels.shape[1]) if level is None else level
