@@ -302,8 +302,8 @@ def truck_body(variant: int) -> Mesh:
     parts = [
         box((-0.5, -0.5, 0.3), (front - 0.02, 0.5, cargo_top), Material.PAINT),
         box((-0.48, -0.42, 0.2), (0.48, 0.42, 0.3), Material.TRIM),
-        box((front, -0.48, 0.15), (0.5, 0.48, cab_top), Material.PAINT),
-        box((0.498, -0.44, 0.5 * cab_top), (0.502, 0.44, 0.85 * cab_top), Material.GLASS),
+        box((front, -0.48, 0.15), (0.497, 0.48, cab_top), Material.PAINT),
+        box((0.496, -0.44, 0.5 * cab_top), (0.5, 0.44, 0.85 * cab_top), Material.GLASS),
     ]
     for side in (-1, 1):
         y = sorted((side * 0.478, side * 0.482))
