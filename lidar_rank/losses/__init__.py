@@ -1,7 +1,7 @@
 """The loss core: ranking and balanced losses in plain torch, behind one call.
 
 ``loss(logits, labels, *, iou=None, level=None)`` for classification, ``loss(pred, target, *, iou=None)`` for
-localization; see docs/losses.md.
+localization. Each docstring has the formula, its source and what every option does.
 """
 
 from lidar_rank.losses.ap import APLoss, ap_loss
