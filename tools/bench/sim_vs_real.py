@@ -34,13 +34,16 @@ HEIGHT_EDGES_M: Final = np.array([-3, -1, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1, 1.
 DISTANCE_EDGES_M: Final = np.array([0, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80.0])
 INTENSITY_EDGES: Final = np.append(np.arange(20) / 20 - 1e-4, 1.0)
 CLASSES: Final = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "Tram", "Misc", "DontCare")
-# Places in the box of a car, as shares of its length, width and height.
+# Places in the box of a car, as shares of its length, width and height; faces are in the middle of a bin, since the
+# annotators' error scatters the points about them.
 BOX_EDGES: Final = {
-    "length": np.arange(-0.65, 0.66, 0.05),
-    "width": np.arange(-0.65, 0.66, 0.05),
-    "height": np.arange(0.1, 1.16, 0.05),
+    "length": np.arange(-0.65, 0.66, 0.1),
+    "width": np.arange(-0.65, 0.66, 0.1),
+    "height": np.arange(0.15, 1.16, 0.1),
 }
 MIN_CAR_POINTS: Final = 30
+# Faces of a box: axis, and the quantile of the points' places that stands for the nearest surface.
+FACES: Final = {"rear": (0, 0.97), "front": (0, 0.97), "side": (1, 0.95), "top": (2, 0.98)}
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,7 @@ def car_histograms(data: list[FrameData]) -> dict[str, Histogram]:
             clear = objects.occlusion[index] == 0 and objects.truncation[index] < 0.1
             slot = min(int(np.searchsorted(DISTANCE_EDGES_M, np.hypot(*box[:2]), side="right")) - 1, slots - 1)
             counts[row, :, slot] += [1, points, dark, clear, clear * points]
-            around = (np.abs(place[:, :2]) <= 0.65).all(1) & (place[:, 2] >= 0.1) & (place[:, 2] <= 1.15)
+            around = (np.abs(place[:, :2]) <= 0.65).all(1) & (place[:, 2] >= 0.15) & (place[:, 2] <= 1.15)
             for column, (axis, edges) in enumerate(BOX_EDGES.items()):
                 if points >= MIN_CAR_POINTS:
                     places[axis][row] += np.histogram(place[around, column], edges)[0] / around.sum()
@@ -175,6 +178,35 @@ def car_histograms(data: list[FrameData]) -> dict[str, Histogram]:
             between(BOX_EDGES[axis]), place, total
         )
     return result
+
+
+def surface_offsets_m(data: list[FrameData]) -> dict[str, ndarray]:
+    """Distance of the nearest surface of cars within 40 m from the face of the box that looks at the sensor.
+
+    Returns:
+        Metres beyond (positive) or inside (negative) each face, one value per car that shows the face.
+    """
+    offsets: dict[str, list[float]] = {face: [] for face in FACES}
+    for frame in data:
+        clear = (frame.objects.name == "Car") & (frame.objects.truncation <= 0.1)
+        for box in frame.boxes[clear & (np.hypot(*frame.boxes[:, :2].T) < 40)]:
+            half = box[3:6] / [2, 2, 1]
+            sensor = in_box_frame(np.zeros((1, 3)), box)[0] * box[3:6]
+            place = in_box_frame(frame.points[np.abs(frame.points[:, :2] - box[:2]).max(1) < box[3]], box) * box[3:6]
+            place = place[(np.abs(place[:, :2]) < half[:2] + 0.25).all(1) & (place[:, 2] > 0.25)]
+            place = place[place[:, 2] < half[2] + 0.25]
+            shown = {
+                "rear": sensor[0] < -half[0] - 2,
+                "front": sensor[0] > half[0] + 2,
+                "side": abs(sensor[1]) > half[1] + 1,
+                "top": True,
+            }
+            for face, (axis, quantile) in FACES.items():
+                used = place[place[:, 2] < 0.6 * half[2]] if face == "side" else place
+                if shown[face] and len(used) > 40:
+                    towards = np.sign(sensor[axis]) if axis < 2 else 1
+                    offsets[face].append(np.quantile(towards * used[:, axis], quantile) - half[axis])
+    return {face: np.array(values) for face, values in offsets.items()}
 
 
 def label_histograms(labels: KittiObjects) -> dict[str, Histogram]:
@@ -204,15 +236,13 @@ def label_histograms(labels: KittiObjects) -> dict[str, Histogram]:
     }
 
 
-def measure(root: Path) -> dict[str, Histogram]:
-    """All histograms of a data set."""
+def measure(root: Path) -> tuple[dict[str, Histogram], dict[str, ndarray]]:
+    """All histograms of a data set, and the offsets of its cars' surfaces."""
     data = list(frames(root))
     folder = root / "training" / "label_2"
-    return (
-        point_histograms(data)
-        | car_histograms(data)
-        | label_histograms(read_kitti_labels(folder, list_frame_ids(folder)))
-    )
+    labels = read_kitti_labels(folder, list_frame_ids(folder))
+    histograms = point_histograms(data) | car_histograms(data) | label_histograms(labels)
+    return histograms, surface_offsets_m(data)
 
 
 def report(real: dict[str, Histogram], sim: dict[str, Histogram]) -> tuple[list[str], list[str]]:
@@ -234,6 +264,17 @@ def report(real: dict[str, Histogram], sim: dict[str, Histogram]) -> tuple[list[
             for k in used
         ]
     return summary, details
+
+
+def report_offsets(real: dict[str, ndarray], sim: dict[str, ndarray]) -> list[str]:
+    """Lines of a table of surface offsets: median and quartiles in centimetres."""
+    lines = ["| face | real cars | real, cm | simulated, cm |", "| --- | ---: | ---: | ---: |"]
+    for face, values in real.items():
+        cells = [
+            "{1:.1f} ({0:.1f} to {2:.1f})".format(*np.quantile(v, [0.25, 0.5, 0.75]) * 100) for v in (values, sim[face])
+        ]
+        lines.append(f"| {face} | {len(values)} | {cells[0]} | {cells[1]} |")
+    return lines
 
 
 def plot(real: dict[str, Histogram], sim: dict[str, Histogram], path: Path) -> None:
@@ -273,9 +314,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.sim is None:
             simulate_kitti(Path(folder) / "sim", scans=SCANS, seed=SEED, jobs=2, images=False)
-        real, sim = measure(args.root), measure(args.sim or Path(folder) / "sim")
+        (real, real_offsets), (sim, sim_offsets) = measure(args.root), measure(args.sim or Path(folder) / "sim")
     summary, details = report(real, sim)
-    print("\n".join(summary))
+    print("\n".join([*summary, "", *report_offsets(real_offsets, sim_offsets)]))
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "simulation_bins.md").write_text("\n".join(["# Simulated over real, bin by bin", *details, ""]))

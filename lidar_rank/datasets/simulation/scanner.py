@@ -31,16 +31,16 @@ BEAM_ELEVATION_DEG: Final = np.array([
 ])
 # Mean intensity of the road at 5 to 20 m less the mean over beams.
 BEAM_INTENSITY_OFFSET: Final = np.array([
-    0.01, -0.01, -0.04, -0.04, -0.02, -0.00, 0.04, 0.01, 0.05, -0.01, 0.01, 0.03, 0.05, 0.03, 0.00, -0.08,
-    -0.04, -0.02, -0.00, -0.01, 0.02, -0.08, -0.00, 0.03, -0.02, -0.02, 0.00, 0.00, 0.00, -0.08, 0.00, 0.01,
-    -0.06, -0.06, -0.04, -0.14, -0.18, -0.04, 0.03, 0.02, -0.07, -0.03, -0.15, -0.03, -0.02, -0.04, 0.01, -0.03,
+    -0.01, -0.04, -0.06, -0.06, -0.04, -0.02, 0.02, -0.00, 0.03, -0.02, 0.00, 0.02, 0.03, 0.02, 0.00, -0.10,
+    -0.04, -0.01, -0.01, -0.01, 0.02, -0.08, -0.01, 0.02, -0.03, -0.02, -0.01, -0.01, -0.01, -0.09, -0.01, 0.00,
+    -0.06, -0.07, -0.05, -0.14, -0.18, -0.05, 0.02, 0.01, -0.08, -0.03, -0.15, -0.04, -0.03, -0.04, 0.01, -0.03,
     -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09, 0.00, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
 ])
 # fmt: on
 # What the device makes of the intensity that it should read.
 INTENSITY_RESPONSE: Final = (
     [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0],
-    [0.0, 0.04, 0.07, 0.16, 0.22, 0.28, 0.33, 0.38, 0.44, 0.5, 0.57, 0.66, 0.83, 0.99],
+    [0.0, 0.04, 0.07, 0.16, 0.22, 0.29, 0.33, 0.38, 0.44, 0.5, 0.56, 0.65, 0.83, 0.99],
 )
 # Loss of intensity with range: metres, and how much.
 _FALL: Final = (
@@ -246,6 +246,6 @@ def _loss(
 ) -> Float[np.ndarray, " hit"]:
     """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
     shiny = np.isin(material, [Material.PAINT, Material.TRIM, Material.RUBBER])
-    returned = np.where(shiny, 0.24 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.03) * cosine**0.5)
+    returned = np.where(shiny, 0.22 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.03) * cosine**0.5)
     light = returned / (range_m / 40.0) ** 2
     return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 1.6))

@@ -56,7 +56,7 @@ class Style:
 STYLES: Final = {
     "lane": Style(
         share=0.26,
-        road=(1.9, 2.9),
+        road=(1.8, 2.8),
         parking=(("parallel", 0.42), ("none", 0.58)),
         occupancy=(0.05, 0.8),
         pavement=(0.0, 1.2),
@@ -95,7 +95,7 @@ STYLES: Final = {
         road=(3.2, 6.8),
         parking=(("parallel", 0.42), ("diagonal", 0.1), ("square", 0.1), ("none", 0.38)),
         occupancy=(0.1, 0.9),
-        pavement=(2.5, 5.0),
+        pavement=(2.0, 4.5),
         verge=(0.0, 1.0),
         boundary=(("facade", 0.6), ("wall", 0.1), ("bushes", 0.15), ("open", 0.15)),
         backdrop=(("houses", 0.9), ("woods", 0.1)),
@@ -110,11 +110,11 @@ STYLES: Final = {
     ),
     "arterial": Style(
         share=0.17,
-        road=(5.0, 8.5),
+        road=(4.6, 8.0),
         parking=(("none", 0.8), ("parallel", 0.2)),
         occupancy=(0.05, 0.6),
         pavement=(0.0, 3.0),
-        verge=(1.0, 6.0),
+        verge=(0.5, 4.5),
         boundary=(("bushes", 0.45), ("hedge", 0.15), ("open", 0.25), ("wall", 0.15)),
         backdrop=(("houses", 0.4), ("woods", 0.6)),
         traffic=1.0,

@@ -39,8 +39,8 @@ class BodyStyle:
     sill: float = 0.16
 
 
-_NOSE: Profile = ((0.30, 0.635), (0.40, 0.58), (0.45, 0.535), (0.48, 0.475), (0.495, 0.40), (0.50, 0.33))
-_TAIL: Profile = ((-0.50, 0.40), (-0.495, 0.52), (-0.475, 0.63))
+_NOSE: Profile = ((0.30, 0.635), (0.38, 0.59), (0.43, 0.54), (0.465, 0.475), (0.487, 0.40), (0.50, 0.31))
+_TAIL: Profile = ((-0.50, 0.38), (-0.492, 0.50), (-0.472, 0.62))
 
 STYLES: dict[str, BodyStyle] = {
     "hatchback": BodyStyle(
@@ -209,7 +209,7 @@ def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
     plan = np.interp(
         x,
         [-0.5, -0.49, -0.46, -0.38, -0.2, 0.25, 0.39, 0.45, 0.48, 0.5],
-        [0.62, 0.80, 0.93, 0.985, 1, 1, 0.965, 0.88 + blunt / 2, 0.74 + blunt, 0.50 + blunt],
+        [0.58, 0.76, 0.89, 0.97, 1, 1, 0.945, 0.86 + blunt / 2, 0.70 + blunt, 0.45 + blunt],
     )
     belt = np.minimum(style.belt, top - 0.05)
     cabin = np.clip((top - style.belt) / (1 - style.belt), 0, 1)
@@ -218,7 +218,7 @@ def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
     lift = bottom[:, None] + (belt - bottom)[:, None] * np.array([0.0, 0.0, 0.12, 0.42, 0.72, 1.0])
     z = np.concatenate([lift, (top - round_)[:, None], (top - 0.2 * round_)[:, None], top[:, None]], 1)
     y = np.concatenate(
-        [np.broadcast_to([0.0, 0.42, 0.475, 0.5, 0.495, 0.47], (len(x), 6)), np.outer(edge, [1, 0.75, 0])], 1
+        [np.broadcast_to([0.0, 0.40, 0.46, 0.495, 0.5, 0.455], (len(x), 6)), np.outer(edge, [1, 0.75, 0])], 1
     )
     half = np.stack([np.broadcast_to(x[:, None], y.shape), y * plan[:, None], z], -1)
     section = np.concatenate([half, (half[:, ::-1] * np.array([1, -1, 1]))[:, 1:]], 1)

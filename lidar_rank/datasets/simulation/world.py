@@ -14,8 +14,9 @@ from lidar_rank.datasets.simulation.sizes import CLASSES, draw_size
 from lidar_rank.datasets.simulation.street import Side
 from lidar_rank.datasets.simulation.styles import STYLES, Style, draw_street, pick
 
-# Least and greatest space that annotators leave between a body and the rear, front, right, left and top of its box.
-VEHICLE_INSET_M: Final = ((0.0, 0.0, 0.0, 0.0, 0.0), (0.14, 0.17, 0.08, 0.08, 0.03))
+# Least and greatest space between a body and the rear, front, right, left and upper face of its box. The means put the
+# nearest points of cars as far from the faces as in real scans (tools/bench/sim_vs_real.py prints both).
+VEHICLE_INSET_M: Final = ((0.0, 0.0, 0.0, 0.0, 0.0), (0.095, 0.085, 0.02, 0.02, 0.01))
 PERSON_INSET_M: Final = (0.0, 0.04)
 # How far labelled boxes begin above the ground beside them: mean and standard deviation in real scans.
 LIFT_M: Final = 0.03
@@ -24,12 +25,12 @@ PERSONS: Final = ("Pedestrian", "Cyclist")
 VARIANTS: Final = 16
 # Colour, intensity and share of the paints of cars.
 PAINTS: Final = (
-    (Paint((0.06, 0.06, 0.07), 0.02), 0.28),
-    (Paint((0.30, 0.31, 0.33), 0.06), 0.20),
-    (Paint((0.66, 0.67, 0.69), 0.16), 0.22),
-    (Paint((0.90, 0.90, 0.89), 0.28), 0.10),
-    (Paint((0.08, 0.14, 0.36), 0.05), 0.10),
-    (Paint((0.55, 0.06, 0.07), 0.20), 0.07),
+    (Paint((0.06, 0.06, 0.07), 0.03), 0.28),
+    (Paint((0.30, 0.31, 0.33), 0.08), 0.20),
+    (Paint((0.66, 0.67, 0.69), 0.19), 0.22),
+    (Paint((0.90, 0.90, 0.89), 0.32), 0.10),
+    (Paint((0.08, 0.14, 0.36), 0.07), 0.10),
+    (Paint((0.55, 0.06, 0.07), 0.23), 0.07),
     (Paint((0.10, 0.28, 0.18), 0.06), 0.03),
 )
 FOLLOWING_M: Final = 13.0
@@ -243,7 +244,7 @@ class _Populating:
                 face = 0.0 if side > 0 else np.pi
                 if self.street.in_crossing(s + size[0] / 2, margin=size[0] / 2) == 0:
                     self.builder.add_scenery(mesh, s + size[0] / 2, d, heading=face, scale=size, footprint=size[:2])
-                s += size[0] + rng.uniform(1, 7)
+                s += size[0] + rng.uniform(2, 11)
             else:
                 for _ in range(2):
                     wide = rng.uniform(3, 7)
