@@ -205,8 +205,8 @@ def pack(
     groups, candidates = there.shape
     if there.device.type != "cpu" or groups == 0:
         return torch.arange(candidates, device=there.device).expand(groups, -1), there
-    number = there.sum(1)
     group, candidate = there.nonzero(as_tuple=True)
+    number = torch.bincount(group, minlength=groups)
     room = max(int(number.max()), 1)
     source = torch.zeros(groups, room, dtype=torch.int64)
     source[group, torch.arange(len(group)) - (number.cumsum(0) - number)[group]] = candidate

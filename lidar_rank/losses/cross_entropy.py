@@ -46,7 +46,9 @@ def cross_entropy_loss(
     logits, labels = to_groups(scope, logits, labels)
     kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
     loss = cross_entropy_terms(logits, truth_sign(labels, logits.shape[2], logits.dtype), kept)
-    return normalise_by_entries(loss, labels, reduction)
+    candidates = (labels >= 0).sum(1)
+    means = loss.sum((1, 2)) / (candidates * logits.shape[2]).clamp(min=1)
+    return reduce_groups(means, candidates > 0, reduction)
 
 
 def cross_entropy_terms(
@@ -56,15 +58,6 @@ def cross_entropy_terms(
 ) -> Float[Tensor, "group candidate class"]:
     """Cross entropy of every entry, times ``weight``; ``sign`` is -1 at positives."""
     return weight * F.softplus(logits * sign)
-
-
-def normalise_by_entries(
-    loss: Float[Tensor, "group candidate class"], labels: Int[Tensor, "group candidate"], reduction: str
-) -> Float[Tensor, "..."]:
-    """Mean of each group over the entries of its candidates, then reduce over the groups with candidates."""
-    candidates = (labels >= 0).sum(1)
-    means = loss.sum((1, 2)) / (candidates * loss.shape[2]).clamp(min=1)
-    return reduce_groups(means, candidates > 0, reduction)
 
 
 class BinaryCrossEntropyLoss(ClassificationLoss):

@@ -83,7 +83,7 @@ def dr_loss(
         labels: 0..C-1 an object's class, C background, -1 ignored.
         iou: Not used.
         level: Not used.
-        prior: Weight o of every entry, >= 0, in the shape of ``logits``; 0 leaves it out. None is uniform.
+        prior: Weight o of every entry, finite and >= 0, in the shape of ``logits``; 0 leaves it out. None is uniform.
         margin: :math:`\gamma`, in probability.
         pos_temperature: :math:`\lambda_+`, > 0; smaller looks only at the lowest positives.
         neg_temperature: :math:`\lambda_-`, > 0; smaller looks only at the highest negatives. The default is for the
@@ -125,11 +125,11 @@ def dr_loss(
         lowest = torch.where(pos.there, pos.prob, 1.0).amin(1)
         loss = bound(highest - lowest + margin)
     else:
-        neg_mean = torch.where(neg.there.any(1), _soft_mean(neg, 1 / neg_temperature, detach_q), 0.0)
+        neg_mean = _soft_mean(neg, 1 / neg_temperature, 0.0, detach_q)
         if ablation == "neg_only":
             loss = _mean_over_positives(neg_mean, pos, margin, bound)
         else:
-            pos_mean = torch.where(pos.there.any(1), _soft_mean(pos, -1 / pos_temperature, detach_q), 1.0)
+            pos_mean = _soft_mean(pos, -1 / pos_temperature, 1.0, detach_q)
             loss = bound(neg_mean - pos_mean + margin)
     return reduce_groups(scale * loss, has_candidates(labels), reduction)
 
@@ -154,8 +154,8 @@ def dr_effective_negatives(
     """
     logits, labels = to_groups(scope, logits, labels)
     neg, _ = _sides(logits.detach().sigmoid(), labels, None, None)
-    weight = _weights(neg, 1 / neg_temperature)
-    return torch.where(neg.there.any(1), 1 / weight.square().sum(1), 0.0)
+    weight, there = _weights(neg, 1 / neg_temperature)
+    return torch.where(there, 1 / weight.square().sum(1), 0.0)
 
 
 class _Side(NamedTuple):
@@ -204,18 +204,19 @@ def _sides(
     return neg, pos
 
 
-def _weights(side: _Side, slope: float) -> Float[Tensor, "group entry"]:
-    """Return q, proportional to prior * exp(slope * prob) over the entries that are there."""
+def _weights(side: _Side, slope: float) -> tuple[Float[Tensor, "group entry"], Bool[Tensor, " group"]]:
+    """Return q, proportional to prior * exp(slope * prob), and which groups have an entry; q is void in the others."""
     score = slope * side.prob
     if side.prior is not None:
         score = score + side.prior.log()
-    return torch.where(side.there, score, ABSENT).softmax(1)
+    score = torch.where(side.there, score, ABSENT)
+    return score.softmax(1), score.detach().amax(1) > ABSENT
 
 
-def _soft_mean(side: _Side, slope: float, detach_q: bool) -> Float[Tensor, " group"]:
-    """Mean of the probabilities under q; meaningless where nothing is there."""
-    weight = _weights(side, slope)
-    return ((weight.detach() if detach_q else weight) * side.prob).sum(1)
+def _soft_mean(side: _Side, slope: float, missing: float, detach_q: bool) -> Float[Tensor, " group"]:
+    """Mean of the probabilities under q, or ``missing`` in a group without entries."""
+    weight, there = _weights(side, slope)
+    return torch.where(there, ((weight.detach() if detach_q else weight) * side.prob).sum(1), missing)
 
 
 def _mean_over_positives(
@@ -260,4 +261,4 @@ def _check_prior(prior: Tensor | None, logits: Tensor, ablation: str) -> None:
         raise ValueError(f"prior must be a float tensor of logits' shape {tuple(logits.shape)}, got {describe(prior)}")
     if ablation in ("all", "worst"):
         raise ValueError(f"prior weighs distributions, which ablation={ablation!r} has not; drop it or use 'none'")
-    require((prior >= 0).all(), "prior must be >= 0", prior)
+    require(((prior >= 0) & (prior < math.inf)).all(), "prior must be finite and >= 0", prior)

@@ -64,7 +64,8 @@ def sigmoid_focal_loss(
     logits, labels = to_groups(scope, logits, labels)
     kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
     loss = focal_terms(logits, truth_sign(labels, logits.shape[2], logits.dtype), kept, alpha, gamma)
-    return normalise_by_positives(loss, labels, reduction)
+    positives = is_object(labels, logits.shape[2]).sum(1)
+    return reduce_groups(loss.sum((1, 2)) / positives.clamp(min=1), has_candidates(labels), reduction)
 
 
 def focal_terms(
@@ -76,15 +77,8 @@ def focal_terms(
 ) -> Float[Tensor, "group candidate class"]:
     """Focal loss of every entry, times ``weight``; ``sign`` is -1 at positives."""
     wrong = logits * sign
-    return weight * (0.5 + (0.5 - alpha) * sign) * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
-
-
-def normalise_by_positives(
-    loss: Float[Tensor, "group candidate class"], labels: Int[Tensor, "group candidate"], reduction: str
-) -> Float[Tensor, "..."]:
-    """Sum each group over its number of positives (at least 1), then reduce over the groups with candidates."""
-    positives = is_object(labels, loss.shape[2]).sum(1).clamp(min=1)
-    return reduce_groups(loss.sum((1, 2)) / positives, has_candidates(labels), reduction)
+    share = sign.mul(0.5 - alpha).add_(0.5).mul_(weight)  # 1 - alpha where the sign is 1, alpha where it is -1
+    return share * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
 
 
 class SigmoidFocalLoss(ClassificationLoss):

@@ -84,17 +84,17 @@ def ghm_c_loss(
         tensor(0.1247)
     """
     _check_options(bins, density, norm, max_weight)
+    # Fresh memory costs a CPU more than arithmetic does: what can be computed in place is.
     with torch.no_grad():
         sign = truth_sign(labels, logits.shape[2], logits.dtype)
         wrong = logits * sign
         norms = wrong.sigmoid()
         kept = (labels >= 0).unsqueeze(2).expand_as(norms)
-        weight = density_weights(
-            norms.reshape(-1, 1), kept.reshape(-1, 1), bins, density, norm, max_weight, smooth
-        ).view(norms.shape)
-        loss = (weight * F.softplus(wrong)).sum().unsqueeze(0)
+        weight = density_weights(norms.reshape(-1, 1), kept.reshape(-1, 1), bins, density, norm, max_weight, smooth)
+        weight = weight.view(norms.shape)
+        loss = F.softplus(wrong).mul_(weight).sum().unsqueeze(0)
         gradient = weight.mul_(norms).mul_(sign)  # cross entropy's is the gradient norm, signed
-    loss = with_gradient(loss, (logits.unsqueeze(0),), (gradient.unsqueeze(0),))
+    loss = with_gradient(loss, (logits,), (gradient,))
     return reduce_groups(loss, torch.ones_like(loss, dtype=torch.bool), reduction)
 
 
@@ -183,7 +183,7 @@ def density_weights(
         if max_weight is not None:
             weight = torch.minimum(weight, max_weight / kept.sum(0))
         return torch.where(kept, weight, 0.0)
-    region = torch.where(kept, (norms * bins).clamp(max=bins - 1), bins).long()  # one more, for what is not kept
+    region = (norms * bins).clamp_(max=bins - 1).masked_fill_(~kept, bins).long()  # one more, for what is not kept
     counts = _count(region, bins).to(norms.dtype)
     total = counts.sum(0)
     number = (counts > 0).sum(0) if norm == "valid" else bins

@@ -12,20 +12,22 @@ from lidar_rank.losses._common import (
     check_choice,
     check_within,
     classification_loss,
+    has_candidates,
     is_object,
     localization_loss,
     mean_over_ranks,
     own_entries,
     pack,
     positive_iou,
+    reduce_groups,
     reduce_rows,
     require_iou,
     to_groups,
     truth_sign,
 )
 from lidar_rank.losses._shapes import Float, Int
-from lidar_rank.losses.cross_entropy import cross_entropy_terms, normalise_by_entries
-from lidar_rank.losses.focal import focal_terms, normalise_by_positives
+from lidar_rank.losses.cross_entropy import cross_entropy_terms
+from lidar_rank.losses.focal import focal_terms
 from lidar_rank.losses.l1 import smooth_l1_terms
 
 BASES = ("focal", "ce")
@@ -98,10 +100,11 @@ def iou_balanced_cls_loss(
     overlap = positive_iou(iou.detach().gather(1, source), object_)
     own_weight = balanced_weights(overlap.pow(exponent), own_loss)
     # Entries weigh 1, those of ignored candidates 0, and positives their own weight.
-    weight = (labels >= 0).unsqueeze(2).to(logits.dtype).expand_as(logits).flatten(1)
-    weight = weight.scatter_add(1, own, (own_weight - 1) * object_).view_as(logits)
-    loss = terms(logits, truth_sign(labels, classes, logits.dtype), weight)
-    return (normalise_by_positives if base == "focal" else normalise_by_entries)(loss, labels, reduction)
+    weight = (labels >= 0).unsqueeze(2).expand_as(logits).to(logits.dtype).flatten(1)
+    weight = weight.scatter_add_(1, own, (own_weight - 1) * object_).view_as(logits)
+    loss = terms(logits, truth_sign(labels, classes, logits.dtype), weight).sum((1, 2))
+    number = object_.sum(1) if base == "focal" else (labels >= 0).sum(1) * classes
+    return reduce_groups(loss / number.clamp(min=1), has_candidates(labels), reduction)
 
 
 class IoUBalancedClsLoss(ClassificationLoss):

@@ -267,7 +267,7 @@ def _interval_means(
     low = torch.where(there, live, -ABSENT).amin(1, keepdim=True)
     high = torch.where(there, live, ABSENT).amax(1, keepdim=True)
     scale = torch.where(high > low, groups / (high - low), 0.0)
-    interval = ((live - low) * scale).clamp(0, groups - 1)
+    interval = (live - low).mul_(scale).clamp_(0, groups - 1)
     interval = torch.where(there, interval, groups)  # a last one, dropped below, for what is not there
     shape = (score.shape[0], score.shape[2], groups + 1)
     first = torch.arange(shape[0] * shape[1], device=score.device).view(shape[0], 1, shape[1]) * (groups + 1)

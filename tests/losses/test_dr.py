@@ -122,7 +122,8 @@ def test_bad_prior():
     problem = make_problem(3)
     with pytest.raises(ValueError, match="prior must be a float tensor of logits' shape"):
         dr_loss(problem.logits, problem.labels, prior=problem.iou)
-    with pytest.raises(ValueError, match="prior must be >= 0; got values from"):
-        dr_loss(problem.logits, problem.labels, prior=problem.logits)
+    for bad in (problem.logits, torch.full_like(problem.logits, math.inf)):
+        with pytest.raises(ValueError, match="prior must be finite and >= 0; got values from"):
+            dr_loss(problem.logits, problem.labels, prior=bad)
     with pytest.raises(ValueError, match="prior weighs distributions"):
         dr_loss(problem.logits, problem.labels, prior=problem.logits.abs(), ablation="worst")
