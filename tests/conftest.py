@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests needs."""
 
+import importlib.util
 import os
 import subprocess
 from pathlib import Path
@@ -7,7 +8,11 @@ from pathlib import Path
 import pytest
 
 SHARED = Path(os.environ.get("LIDAR_RANK_SHARED", Path(__file__).parents[2] / "shared"))
+HAS_HOST = all(importlib.util.find_spec(name) for name in ("mmengine", "mmcv", "mmdet", "mmdet3d"))
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lidar_rank" / "tests"
+
+# Files there import the host when they are collected.
+collect_ignore = [] if HAS_HOST else ["mm"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -17,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "real" in item.keywords and not has_real:
             item.add_marker(pytest.mark.skip(reason=f"no real frames at {SHARED}: set LIDAR_RANK_SHARED"))
+        if "mm" in item.keywords and not HAS_HOST:
+            item.add_marker(pytest.mark.skip(reason="no mmdet3d: run make setup"))
         if "gpu" in item.keywords and not has_gpu:
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
 
