@@ -33,7 +33,8 @@ if ! compgen -G "$cache/mmcv-*.whl" >/dev/null; then
   PATH="$PWD/.venv/bin:$PATH" MMCV_WITH_OPS=1 MAX_JOBS=$(nproc) PIP_CONSTRAINT='' \
     .venv/bin/python -m pip --disable-pip-version-check wheel -v -w "$building" \
     --no-deps --no-build-isolation --no-binary mmcv mmcv==2.1.0 2>&1 |
-    tee "$cache/build.log" | grep --line-buffered -oE '\[[0-9]+/[0-9]+\]' | awk '{ print "setup: mmcv " $1; fflush() }' ||
+    tee "$cache/build.log" | { grep --line-buffered -oE '\[[0-9]+/[0-9]+\]' || true; } | # pip may have the wheel
+    awk '{ print "setup: mmcv " $1; fflush() }' ||
     fail "mmcv did not build: $(grep -m1 -E 'error' "$cache/build.log"); the whole log is $cache/build.log"
   mv "$building"/mmcv-*.whl "$cache/"
 fi
