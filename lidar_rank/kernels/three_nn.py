@@ -1,0 +1,51 @@
+"""The three nearest of one set of points, for every point of another."""
+
+import numpy as np
+from numba import njit
+from numpy import ndarray
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarray]:
+    """Walk outwards from each point along x until no reference can be nearer than the third found.
+
+    Args:
+        points: (P, 3).
+        references: (R, 3), x ascending.
+
+    Returns:
+        Rows of the references (P, 3), nearest first, and squared distances (P, 3). Where there are fewer than three
+        references the row is 0 and the distance infinite.
+    """
+    count = references.shape[0]
+    x_of = np.ascontiguousarray(references[:, 0])
+    rows = np.zeros((points.shape[0], 3), dtype=np.int64)
+    squared = np.full((points.shape[0], 3), np.inf)
+    for p in range(points.shape[0]):
+        x, y, z = points[p, 0], points[p, 1], points[p, 2]
+        right = np.searchsorted(x_of, x)
+        left = right - 1
+        while left >= 0 or right < count:
+            goes_right = left < 0 or (right < count and x_of[right] - x < x - x_of[left])
+            row = right if goes_right else left
+            dx, dy, dz = references[row, 0] - x, references[row, 1] - y, references[row, 2] - z
+            if dx * dx >= squared[p, 2]:
+                break
+            _insert(rows[p], squared[p], row, dx * dx + dy * dy + dz * dz)
+            if goes_right:
+                right += 1
+            else:
+                left -= 1
+    return rows, squared
+
+
+@njit(cache=True, fastmath=False, nogil=True)
+def _insert(rows: ndarray, squared: ndarray, row: int, distance: float) -> None:
+    """Keep ``row`` among the three nearest if it is nearer than the last of them."""
+    place = 3
+    while place > 0 and distance < squared[place - 1]:
+        place -= 1
+    for k in range(2, place, -1):
+        rows[k], squared[k] = rows[k - 1], squared[k - 1]
+    if place < 3:
+        rows[place], squared[place] = row, distance

@@ -1,0 +1,76 @@
+"""Part-sensitive warping of SA-SSD: the confidence of a box, read from the map at the places of its parts."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class PartSensitiveWarping(nn.Module):
+    """Scores boxes by sampling, for each part of a box, a map that looks for this part.
+
+    The score of a box is the mean over its parts. Boxes carry gradient: a score can be raised by moving the box.
+
+    Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020, section 3.3.
+
+    Args:
+        point_cloud_range_m: x_min, y_min, z_min, x_max, y_max, z_max that the map spans.
+        in_channels: Channels of the map.
+        parts: Parts across and along a box.
+        norm_momentum: Of batch normalisation.
+    """
+
+    def __init__(
+        self,
+        point_cloud_range_m: Sequence[float],
+        in_channels: int = 256,
+        parts: tuple[int, int] = (4, 7),
+        norm_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        self.point_cloud_range_m, self.parts = tuple(point_cloud_range_m), (parts[0], parts[1])
+        channels = parts[0] * parts[1]
+        self.part_maps = nn.Sequential(
+            nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels, eps=1e-3, momentum=norm_momentum),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 1, bias=False),
+        )
+
+    def forward(
+        self, features: Float[Tensor, "scan channel y x"], boxes: Sequence[Float[Tensor, "box 7"]]
+    ) -> list[Float[Tensor, " box"]]:
+        """Score the boxes of each scan.
+
+        Args:
+            features: Map of each scan.
+            boxes: Of each scan, in the LiDAR frame; their number may differ.
+
+        Returns:
+            Logits of each scan's boxes, float32.
+        """
+        maps = self.part_maps(features).float()
+        return [self._scores(part_maps, own) for part_maps, own in zip(maps, boxes, strict=True)]
+
+    def _scores(self, part_maps: Float[Tensor, "part y x"], boxes: Float[Tensor, "box 7"]) -> Float[Tensor, " box"]:
+        rows, columns = part_maps.shape[1:]
+        x_min, y_min, _, x_max, y_max, _ = self.point_cloud_range_m
+        corner = boxes.new_tensor([x_min, y_min])
+        cells_per_m = boxes.new_tensor([columns / (x_max - x_min), rows / (y_max - y_min)])
+        cells = (part_positions(boxes, self.parts) - corner) * cells_per_m
+        # The authors put cell i at i, its lower corner, not at i + 0.5; align_corners keeps it there.
+        grid = cells * (2 / boxes.new_tensor([columns - 1, rows - 1])) - 1
+        with torch.autocast(boxes.device.type, enabled=False):
+            sampled = F.grid_sample(part_maps[:, None], grid.transpose(0, 1)[:, :, None], align_corners=True)
+        return sampled[:, 0, :, 0].mean(0)
+
+
+def part_positions(boxes: Float[Tensor, "box 7"], parts: tuple[int, int]) -> Float[Tensor, "box part 2"]:
+    """Positions x, y of a box's parts in metres: a grid from edge to edge, right to left, and rear to front within."""
+    across, along = (torch.linspace(-0.5, 0.5, count, dtype=boxes.dtype, device=boxes.device) for count in parts)
+    share_across, share_along = (grid.flatten() for grid in torch.meshgrid(across, along, indexing="ij"))
+    x, y, _, length, width, _, yaw = (column[:, None] for column in boxes.unbind(1))
+    ahead, left = share_along * length, share_across * width
+    return torch.stack([x + ahead * yaw.cos() - left * yaw.sin(), y + ahead * yaw.sin() + left * yaw.cos()], dim=-1)
