@@ -8,3 +8,5 @@ if find_spec("jaxtyping") and find_spec("beartype"):
     import tests.losses.typecheck  # noqa: F401  (the hook looks it up by name)
 
     install_import_hook("lidar_rank.losses", "tests.losses.typecheck.check")
+
+collect_ignore = ["typecheck.py"]  # needs beartype, and has no doctest to collect
