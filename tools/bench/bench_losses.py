@@ -5,8 +5,8 @@
 Rounds interleave the losses; a ratio is the median over rounds of a loss's time over our focal loss's in that round.
 On one CPU thread the clock counts the thread's own time, so that other programs disturb less; otherwise it is the
 wall's. Memory is what the call holds at its peak beyond its inputs, their gradient included: the CPU allocator's record
-of every allocation, or CUDA's own counter. mmdet's losses take part where mmdet and mmcv are installed; its GHMC has the
-settings of mmdet's GHM configs, which are our defaults.
+of every allocation, or CUDA's own counter. mmdet's losses take part where mmdet and mmcv are installed; its GHMC has
+the settings of mmdet's GHM configs, which are our defaults.
 """
 
 import argparse
