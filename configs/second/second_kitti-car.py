@@ -1,4 +1,5 @@
-# SECOND for KITTI cars: mmdet3d's own configuration, with losses per image, the exact evaluation and resumable epochs.
+# SECOND for KITTI cars: mmdet3d's own configuration, with losses per image, assignment on the CPU, the exact evaluation
+# and resumable epochs.
 # The data set lies at data/kitti, or where the environment variable KITTI_ROOT says.
 _base_ = ["mmdet3d::second/second_hv_secfpn_8xb6-80e_kitti-3d-car.py"]
 custom_imports = dict(imports=["lidar_rank.mm"])
@@ -8,7 +9,12 @@ model = dict(
         type="lidar_rank.PerImageAnchor3DHead",
         loss_cls=dict(_delete_=True, type="lidar_rank.SigmoidFocalLoss", loss_weight=1.0),
         loss_bbox=dict(_delete_=True, type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0),
-    )
+    ),
+    train_cfg=dict(
+        assigner=dict(
+            _delete_=True, type="lidar_rank.AnchorAssigner", pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45
+        )
+    ),
 )
 
 data_root = "{{$KITTI_ROOT:data/kitti}}"

@@ -1,5 +1,7 @@
 """The anchor head of voxel detectors, with the image boundary kept for the loss."""
 
+from typing import NamedTuple
+
 import torch
 from mmdet3d.models.dense_heads import Anchor3DHead
 from torch import Tensor
@@ -41,28 +43,53 @@ class PerImageAnchor3DHead(Anchor3DHead):
         batch_input_metas: list[dict],
         batch_gt_instances_ignore: list | None = None,
     ) -> dict[str, Tensor]:
-        """Losses of a batch; arguments as the host's."""
-        anchors, labels, box_targets, direction_targets = self._targets(
-            cls_scores, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore
-        )
-        positive = seam.is_positive(labels, self.num_classes)
-        deltas = seam.by_image(bbox_preds, self.box_code_size)[positive]
-        deltas_wanted = box_targets[positive]
-        priors = anchors.expand(len(labels), -1, -1)[positive]
-        iou = paired_iou_3d(self.bbox_coder.decode(priors, deltas), self.bbox_coder.decode(priors, deltas_wanted))
+        """Losses of a batch; arguments as the host's.
 
-        logits = seam.by_image(cls_scores, self.num_classes)
+        Raises:
+            ValueError: an object is not finite or has a size that is not positive.
+        """
+        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore)
+        iou = seam.iou_of_candidates(found.iou, found.positive)
         level = seam.level_of_candidate(cls_scores, self.num_classes)
         losses = {
-            "loss_cls": self.loss_cls(logits, labels, iou=seam.iou_of_candidates(iou, positive), level=level),
-            "loss_bbox": self.loss_bbox(*self._angle_by_sine(deltas, deltas_wanted), iou=iou.detach()),
+            "loss_cls": self.loss_cls(found.logits, found.labels, iou=iou, level=level),
+            "loss_bbox": self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach()),
         }
         if self.use_direction_classifier:
-            direction = seam.by_image(dir_cls_preds, 2)[positive]
-            losses["loss_dir"] = self.loss_dir(
-                direction, direction_targets[positive], avg_factor=max(len(direction), 1)
-            )
+            direction = seam.by_image(dir_cls_preds, 2)[found.positive]
+            losses["loss_dir"] = self.loss_dir(direction, found.directions, avg_factor=max(len(direction), 1))
         return losses
+
+    @torch.no_grad()
+    def candidates(
+        self, features: list[Tensor], batch_gt_instances_3d: list, batch_input_metas: list[dict]
+    ) -> seam.Candidates:
+        """Say of every anchor what the head thinks and what is true, for ``lidar_rank.analysis``.
+
+        Args:
+            features: Maps of the neck, (image, channel, y, x) each.
+            batch_gt_instances_3d: ``bboxes_3d`` and ``labels_3d`` of each image.
+            batch_input_metas: Meta data of each image.
+
+        Raises:
+            ValueError: an object is not finite or has a size that is not positive.
+        """
+        cls_scores, bbox_preds, _ = self(features)
+        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, None)
+        iou = seam.iou_of_candidates(found.iou, found.positive)
+        return seam.Candidates(found.logits.sigmoid(), found.labels, iou)
+
+    def _match(
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], objects: list, metas: list[dict], ignored: list | None
+    ) -> "_Matches":
+        _check_objects(objects, metas)
+        anchors, labels, box_targets, directions = self._targets(cls_scores, objects, metas, ignored)
+        positive = seam.is_positive(labels, self.num_classes)
+        deltas = seam.by_image(bbox_preds, self.box_code_size)[positive], box_targets[positive]
+        priors = anchors.expand(len(labels), -1, -1)[positive]
+        iou = paired_iou_3d(*(self.bbox_coder.decode(priors, side) for side in deltas))
+        logits = seam.by_image(cls_scores, self.num_classes)
+        return _Matches(logits, labels, positive, deltas, directions[positive], iou)
 
     def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
         """Anchors (candidate, 7), then labels, encoded boxes and directions by (image, candidate, ...)."""
@@ -79,3 +106,26 @@ class PerImageAnchor3DHead(Anchor3DHead):
 
     def _angle_by_sine(self, deltas: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         return self.add_sin_difference(deltas, wanted) if self.diff_rad_by_sin else (deltas, wanted)
+
+
+class _Matches(NamedTuple):
+    """Anchors of a batch beside what they are to learn."""
+
+    logits: Tensor  # (image, candidate, class)
+    labels: Tensor  # (image, candidate)
+    positive: Tensor  # (image, candidate)
+    deltas: tuple[Tensor, Tensor]  # (positive, 7) each: predicted, wanted
+    directions: Tensor  # (positive,)
+    iou: Tensor  # (positive,), of the regressed boxes, differentiable
+
+
+def _check_objects(objects: list, metas: list[dict]) -> None:
+    for instances, meta in zip(objects, metas, strict=True):
+        boxes = instances.bboxes_3d if isinstance(instances.bboxes_3d, Tensor) else instances.bboxes_3d.tensor
+        good = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
+        if not good.all():
+            row = int(good.int().argmin())
+            raise ValueError(
+                f"object {row} of scan {meta.get('lidar_path', 'without a path')} must be finite with positive sizes,"
+                f" got {boxes[row].tolist()}; drop it from the annotations"
+            )

@@ -10,6 +10,7 @@ from mmengine.dist import get_rank
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 
+from lidar_rank.losses import BlendLoss
 from lidar_rank.mm.registry import HOOKS
 
 
@@ -50,6 +51,41 @@ def _object_samplers(dataset: object) -> list[BatchSampler]:
         dataset = dataset.dataset
     databases = [getattr(transform, "db_sampler", None) for transform in dataset.pipeline.transforms]
     return [sampler for database in databases if database for sampler in database.sampler_dict.values()]
+
+
+@HOOKS.register_module()
+class WarmUpHook(Hook):
+    """Move every :class:`BlendLoss` of the model from its start to its end as training goes on.
+
+    Its progress is a function of the iteration alone, so that a resumed run goes on where it was.
+
+    Args:
+        begin: Share of all iterations until which only the start counts, in [0, 1].
+        end: Share from which only the end counts, ``begin`` to 1; between them the blend is linear. Equal shares
+            switch at once.
+
+    Raises:
+        ValueError: the shares are out of order, or (before training) the model has no such loss.
+    """
+
+    def __init__(self, begin: float = 0.5, end: float | None = None) -> None:
+        self._begin, self._end = begin, begin if end is None else end
+        if not 0 <= self._begin <= self._end <= 1:
+            raise ValueError(f"WarmUpHook needs 0 <= begin <= end <= 1, got {begin=} and {end=}")
+
+    def before_train(self, runner: Runner) -> None:
+        """Find the losses."""
+        self._losses = [module for module in runner.model.modules() if isinstance(module, BlendLoss)]
+        if not self._losses:
+            raise ValueError("WarmUpHook needs a loss_cls of type lidar_rank.BlendLoss, the model has none")
+
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:  # noqa: ARG002
+        """Set the progress of this iteration."""
+        share = runner.iter / runner.max_iters
+        blending = self._begin <= share < self._end
+        progress = (share - self._begin) / (self._end - self._begin) if blending else float(share >= self._end)
+        for loss in self._losses:
+            loss.set_progress(progress)
 
 
 @HOOKS.register_module()

@@ -8,6 +8,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
+from lidar_rank.mm.seam import check_losses_have_images
 
 
 def train(
@@ -73,6 +74,7 @@ def _load(config: str, work_dir: str | None, options: dict | None) -> Config:
         )
     cfg = Config.fromfile(config)
     cfg.merge_from_dict(options or {})
+    check_losses_have_images(cfg.model)
     cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(config).stem)
     cfg.launcher = _launcher()
     if not torch.cuda.is_available():

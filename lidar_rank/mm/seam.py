@@ -1,7 +1,22 @@
 """The step that 2D and 3D heads share: from the host's maps by level to ``(image, candidate, class)``."""
 
+from typing import Any, NamedTuple
+
 import torch
 from torch import Tensor
+
+from lidar_rank.mm.registry import MODELS, SCOPE
+
+
+class Candidates(NamedTuple):
+    """What a head thinks of every candidate and what is true; the inputs of ``lidar_rank.analysis``."""
+
+    scores: Tensor
+    """(image, candidate, class), probabilities."""
+    labels: Tensor
+    """(image, candidate): 0..C-1 the object's class, C background, -1 ignored."""
+    iou: Tensor
+    """(image, candidate), overlap of each positive's regressed box with its object; 0 elsewhere."""
 
 
 def by_image(maps: list[Tensor], channels: int) -> Tensor:
@@ -27,3 +42,36 @@ def is_positive(labels: Tensor, num_classes: int) -> Tensor:
 def iou_of_candidates(positive_iou: Tensor, positive: Tensor) -> Tensor:
     """Spread the overlaps (positive,) over (image, candidate): zero elsewhere, differentiable where they are."""
     return positive_iou.new_zeros(positive.shape).masked_scatter(positive, positive_iou)
+
+
+def check_losses_have_images(config: Any, name: str = "model") -> None:
+    """Refuse a model config that gives a loss per image to a head that flattens the batch.
+
+    Args:
+        config: Of the model, or any part of it.
+        name: Where the part lies, for the message.
+
+    Raises:
+        ValueError: a head of the host has a ``loss_cls`` of scope ``lidar_rank`` other than ``FlatLoss``.
+    """
+    if isinstance(config, list | tuple):
+        for index, part in enumerate(config):
+            check_losses_have_images(part, f"{name}[{index}]")
+    if not isinstance(config, dict):
+        return
+    head, loss = str(config.get("type")), config.get("loss_cls")
+    loss_type = str(loss.get("type")) if isinstance(loss, dict) else ""
+    if loss_type.startswith(f"{SCOPE}.") and not head.startswith(f"{SCOPE}.") and loss_type != f"{SCOPE}.FlatLoss":
+        raise ValueError(
+            f"{name}: {loss_type} ranks within an image, and {head} flattens the batch before its loss;"
+            f" use type={_head_with_images(head)!r}, or wrap the loss in {SCOPE}.FlatLoss"
+        )
+    for key, part in config.items():
+        check_losses_have_images(part, f"{name}.{key}")
+
+
+def _head_with_images(stock: str) -> str:
+    """Our head that is made of the host's of this name."""
+    stock = stock.rpartition(".")[2]
+    heads = [name for name, ours in MODELS.module_dict.items() if stock in [base.__name__ for base in ours.__mro__]]
+    return f"{SCOPE}.{heads[0]}" if heads else f"a head of scope {SCOPE}"
