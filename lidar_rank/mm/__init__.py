@@ -9,4 +9,4 @@ from lidar_rank.mm import compat  # noqa: E402
 
 compat.apply()
 
-from lidar_rank.mm import anchor3d_head, assigner, heads2d, hooks, losses, metrics, optim  # noqa: E402, F401
+from lidar_rank.mm import anchor3d_head, assigner, datasets2d, heads2d, hooks, losses, metrics, optim  # noqa: E402, F401

@@ -1,0 +1,16 @@
+# A thin ATSS for blood cells, on one CPU core.
+_base_ = ["../_base_/retinanet_r18_small.py", "../_base_/bccd.py", "../_base_/small.py"]
+
+model = dict(
+    type="ATSS",
+    neck=dict(add_extra_convs="on_output"),
+    bbox_head=dict(
+        type="lidar_rank.PerImageATSSHead",
+        norm_cfg=dict(type="GN", num_groups=8),
+        anchor_generator=dict(octave_base_scale=8, scales_per_octave=1, ratios=[1.0]),
+        bbox_coder=dict(target_stds=[0.1, 0.1, 0.2, 0.2]),
+        loss_bbox=dict(_delete_=True, type="GIoULoss", loss_weight=2.0),
+    ),
+    train_cfg=dict(assigner=dict(_delete_=True, type="ATSSAssigner", topk=9)),
+    test_cfg=dict(nms=dict(iou_threshold=0.6)),
+)

@@ -1,0 +1,13 @@
+# RankDetNet's three losses, after a warm-up with focal loss.
+_base_ = ["./atss_r50_fpn_1x_coco.py"]
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(
+            _delete_=True,
+            type="lidar_rank.BlendLoss",
+            start=dict(type="lidar_rank.SigmoidFocalLoss"),
+            end=dict(type="lidar_rank.RankDetLoss"),
+        )
+    )
+)
+custom_hooks = [dict(type="lidar_rank.WarmUpHook")]

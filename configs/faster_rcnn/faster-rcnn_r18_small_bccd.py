@@ -1,0 +1,20 @@
+# A thin Faster R-CNN for blood cells, on one CPU core.
+_base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "../_base_/bccd.py", "../_base_/small.py"]
+
+model = dict(
+    backbone=dict(depth=18, base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[16, 32, 64, 128], out_channels=32),
+    rpn_head=dict(in_channels=32, feat_channels=32),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=32),
+        bbox_head=dict(
+            type="lidar_rank.BalancedBBoxHead",
+            num_classes=3,
+            in_channels=32,
+            fc_out_channels=128,
+            loss_bbox=dict(_delete_=True, type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0),
+        ),
+    ),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=300), rcnn=dict(sampler=dict(num=128))),
+    test_cfg=dict(rpn=dict(max_per_img=300), rcnn=dict(score_thr=0.01)),
+)

@@ -1,0 +1,12 @@
+# mmdet's Faster R-CNN for COCO with a localization loss of the core, smooth L1, in its second stage.
+_base_ = ["mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"]
+custom_imports = dict(imports=["lidar_rank.mm"])
+
+model = dict(
+    roi_head=dict(
+        bbox_head=dict(
+            type="lidar_rank.BalancedBBoxHead",
+            loss_bbox=dict(_delete_=True, type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0),
+        )
+    )
+)
