@@ -1,6 +1,6 @@
 """Fit the simulator's tables to real KITTI and print them as Python, to be pasted into the modules they name.
 
-    python tools/bench/fit_simulation.py KITTI_ROOT --sim SIMULATED_ROOT
+    python tools/bench/fit_simulation.py KITTI_ROOT [--split FILE] --sim SIMULATED_ROOT
 
 Beam angles, beam origins, object sizes and the height of boxes above the ground come from the real files alone. The
 intensity tables are corrected by what is left between the simulated scans and the real ones, so run it, paste, simulate
@@ -14,10 +14,10 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 from scipy.stats import norm, rankdata
-from sim_vs_real import FrameData, beam_of, frames, in_box_frame
+from sim_vs_real import FrameData, beam_of, frame_names, frames, in_box_frame
 
 from lidar_rank.datasets.kitti_files import read_points
-from lidar_rank.datasets.kitti_labels import list_frame_ids, read_kitti_labels
+from lidar_rank.datasets.kitti_labels import read_kitti_labels
 from lidar_rank.datasets.simulation.scanner import BEAM_INTENSITY_OFFSET, HEIGHT_M, INTENSITY_RESPONSE
 from lidar_rank.datasets.simulation.sizes import CLASSES, LEVELS
 
@@ -31,9 +31,10 @@ def ring_of(points: ndarray) -> ndarray:
     return np.concatenate([[0], np.cumsum(np.diff(azimuth) < -np.pi)])
 
 
-def fit_beams(root: Path) -> tuple[ndarray, ndarray]:
+def fit_beams(root: Path, split: Path | None) -> tuple[ndarray, ndarray]:
     """Elevation in degrees and height of the origin in metres of each beam: z is linear in the distance."""
-    scans = [read_points(path).astype(np.float64) for path in sorted((root / "training/velodyne").glob("*.bin"))]
+    paths = [root / "training" / "velodyne" / f"{name}.bin" for name in frame_names(root, split)]
+    scans = [read_points(path).astype(np.float64) for path in paths if path.is_file()]
     points, rings = np.concatenate(scans), np.concatenate([ring_of(scan) for scan in scans])
     lines = []
     for beam in range(BEAMS):
@@ -46,9 +47,9 @@ def fit_beams(root: Path) -> tuple[ndarray, ndarray]:
     return np.degrees(np.arctan(slopes)), origins
 
 
-def fit_sizes(root: Path) -> None:
+def fit_sizes(root: Path, split: Path | None) -> None:
     """Print quantiles and rank correlations of length, width and height of each class."""
-    labels = read_kitti_labels(root / "training/label_2", list_frame_ids(root / "training/label_2"))
+    labels = read_kitti_labels(root / "training/label_2", frame_names(root, split))
     print("# sizes.py: SIZES")
     for name in CLASSES:
         size = labels.size_m[labels.name == name][:, ::-1]
@@ -103,15 +104,16 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="real KITTI: whole scans, labels, calibrations")
+    parser.add_argument("--split", type=Path, help="names of the real frames to fit to; all by default")
     parser.add_argument("--sim", type=Path, required=True, help="simulated scans, some hundreds")
     args = parser.parse_args()
-    elevation, origin = fit_beams(args.root)
+    elevation, origin = fit_beams(args.root, args.split)
     print(f"# scanner.py: BEAM_ELEVATION_DEG\n{np.round(elevation, 3).tolist()}")
     print(
         f"# scanner.py: BEAM_ORIGIN_M, first and last of both blocks\n{np.round(origin[[0, 31, 32, 63]], 3).tolist()}"
     )
-    fit_sizes(args.root)
-    real = list(frames(args.root))
+    fit_sizes(args.root, args.split)
+    real = list(frames(args.root, args.split))
     fit_lift(real)
     fit_intensity(real, list(frames(args.sim)))
 

@@ -1,10 +1,11 @@
 """Compare simulated scans and labels with real KITTI, bin by bin.
 
-    python tools/bench/sim_vs_real.py KITTI_ROOT [--sim SIMULATED_ROOT] [--out DIR]
+    python tools/bench/sim_vs_real.py KITTI_ROOT [--split FILE] [--sim SIMULATED_ROOT] [--out DIR]
 
 Without --sim, 400 scans are simulated first. For every bin that holds at least 1 % of the real data, the report gives
 the real and the simulated value and their ratio. Points are those inside the image. Labels are compared with all label
-files of the real root, points with its scans. --out also writes the report (simulation_bins.md) and plots.
+files of the real root, points with its scans; of both only the frames that FILE lists, if it is given. --out also
+writes the report (simulation_bins.md) and plots.
 """
 
 import argparse
@@ -81,10 +82,16 @@ class FrameData:
     boxes: ndarray
 
 
-def frames(root: Path) -> Iterator[FrameData]:
-    """Frames of a KITTI root that have a scan."""
+def frame_names(root: Path, split: Path | None) -> list[str]:
+    """Labelled frames of a KITTI root, of a split if one is named."""
+    names = list_frame_ids(root / "training" / "label_2")
+    return names if split is None else sorted(set(names) & set(split.read_text().split()))
+
+
+def frames(root: Path, split: Path | None = None) -> Iterator[FrameData]:
+    """Frames of a KITTI root (and split) that have a scan."""
     training = root / "training"
-    names = sorted(path.stem for path in (training / "velodyne").glob("*.bin"))
+    names = [name for name in frame_names(root, split) if (training / "velodyne" / f"{name}.bin").is_file()]
     labels = read_kitti_labels(training / "label_2", names)
     for index, name in enumerate(names):
         calibration = read_calibration(training / "calib" / f"{name}.txt")
@@ -236,11 +243,10 @@ def label_histograms(labels: KittiObjects) -> dict[str, Histogram]:
     }
 
 
-def measure(root: Path) -> tuple[dict[str, Histogram], dict[str, ndarray]]:
-    """All histograms of a data set, and the offsets of its cars' surfaces."""
-    data = list(frames(root))
-    folder = root / "training" / "label_2"
-    labels = read_kitti_labels(folder, list_frame_ids(folder))
+def measure(root: Path, split: Path | None = None) -> tuple[dict[str, Histogram], dict[str, ndarray]]:
+    """All histograms of a data set (of a split), and the offsets of its cars' surfaces."""
+    data = list(frames(root, split))
+    labels = read_kitti_labels(root / "training" / "label_2", frame_names(root, split))
     histograms = point_histograms(data) | car_histograms(data) | label_histograms(labels)
     return histograms, surface_offsets_m(data)
 
@@ -308,13 +314,15 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="real KITTI root")
+    parser.add_argument("--split", type=Path, help="names of the real frames to use; all by default")
     parser.add_argument("--sim", type=Path, help="simulated root; made anew if not given")
     parser.add_argument("--out", type=Path, help="folder for simulation_bins.md and sim_vs_real.png")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         if args.sim is None:
             simulate_kitti(Path(folder) / "sim", scans=SCANS, seed=SEED, jobs=2, images=False)
-        (real, real_offsets), (sim, sim_offsets) = measure(args.root), measure(args.sim or Path(folder) / "sim")
+        sim, sim_offsets = measure(args.sim or Path(folder) / "sim")
+    real, real_offsets = measure(args.root, args.split)
     summary, details = report(real, sim)
     print("\n".join([*summary, "", *report_offsets(real_offsets, sim_offsets)]))
     if args.out is not None:

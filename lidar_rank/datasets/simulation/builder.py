@@ -103,9 +103,7 @@ class SceneBuilder:
         self.num_objects = 0
         self._fixed: list[Mesh] = []
         self._instances: list[_Instance] = []
-        self._taken: list[Rectangle] = [EGO_FOOTPRINT]
-        self._circles = np.zeros((256, 3))
-        self._circles[0] = (EGO_FOOTPRINT[0], EGO_FOOTPRINT[1], math.hypot(*EGO_FOOTPRINT[2:4]) / 2)
+        self._taken: list[tuple[float, Rectangle]] = [(math.hypot(*EGO_FOOTPRINT[2:4]) / 2, EGO_FOOTPRINT)]
 
     def add_fixed(self, mesh: Mesh) -> None:
         """Add a mesh that is in the LiDAR frame already."""
@@ -237,15 +235,12 @@ class SceneBuilder:
         """Reserve ground, unless some of it is taken."""
         x, y, length, width, yaw = rectangle
         wider = (x, y, length + 2 * gap_m, width + 2 * gap_m, yaw)
-        known = self._circles[: len(self._taken)]
-        reach = known[:, 2] + math.hypot(wider[2], wider[3]) / 2
-        near = (known[:, 0] - x) ** 2 + (known[:, 1] - y) ** 2 < reach**2
-        if any(rectangles_overlap(wider, self._taken[i]) for i in np.flatnonzero(near)):
-            return False
-        if len(self._taken) == len(self._circles):
-            self._circles = np.concatenate([self._circles, np.zeros_like(self._circles)])
-        self._circles[len(self._taken)] = (x, y, math.hypot(length, width) / 2)
-        self._taken.append(rectangle)
+        reach = math.hypot(wider[2], wider[3]) / 2
+        for radius, other in self._taken:
+            near = (other[0] - x) ** 2 + (other[1] - y) ** 2 < (radius + reach) ** 2
+            if near and rectangles_overlap(wider, other):
+                return False
+        self._taken.append((math.hypot(length, width) / 2, rectangle))
         return True
 
 

@@ -42,8 +42,8 @@ def camera_rays(calibration: Calibration, pixels: Float[np.ndarray, "ray 2"]) ->
     """Rays in the LiDAR frame, origin and unit direction, from camera 2 through pixels."""
     inverse = np.linalg.inv(calibration.projections[2][:, :3])
     centre = -inverse @ calibration.projections[2][:, 3]
-    towards = np.concatenate([pixels, np.ones((len(pixels), 1))], 1) @ inverse.T
-    direction = towards @ calibration.camera_to_lidar_matrix[:3, :3].T
-    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
-    origin = calibration.camera_to_lidar(centre[None])
-    return np.concatenate([np.broadcast_to(origin, direction.shape), direction], 1).astype(np.float32)
+    turned = calibration.camera_to_lidar_matrix[:3, :3] @ inverse
+    direction = (pixels @ turned[:, :2].T + turned[:, 2]).astype(np.float32)
+    direction /= np.sqrt(np.einsum("rk,rk->r", direction, direction))[:, None]
+    origin = calibration.camera_to_lidar(centre[None]).astype(np.float32)
+    return np.concatenate([np.broadcast_to(origin, direction.shape), direction], 1)

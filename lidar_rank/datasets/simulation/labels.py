@@ -1,16 +1,18 @@
 """Labels as KITTI's annotators make them, from a simulated world."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Final
 
 import numpy as np
 import open3d as o3d
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from lidar_rank.datasets.calibration import Calibration, wrap_angle
 from lidar_rank.datasets.simulation.builder import World, WorldObject
 from lidar_rank.datasets.simulation.camera import IMAGE_SIZE, camera_rays
-from lidar_rank.datasets.simulation.scanner import Scene
+from lidar_rank.datasets.simulation.scanner import Scene, cast
 
 NEAR_PLANE_M: Final = 0.3
 # Annotators skip what is hard to tell apart: the smaller in the image, the more often. It becomes a DontCare area.
@@ -19,13 +21,13 @@ ANNOTATED_HEIGHT_PX: Final = (14.0, 27.0)
 ANNOTATED_POINTS: Final = (-2.0, 8.0)
 MAX_DEPTH_M: Final = 80.0
 # Least visible share of an object for the occlusion levels 0, 1 and 2; with less the level is 3, unknown.
-VISIBLE_SHARES: Final = (0.97, 0.60, 0.10)
+VISIBLE_SHARES: Final = (0.985, 0.48, 0.10)
 LABELLED_SHARE: Final = 0.08
 # Of what is hidden more than this, annotators see nothing.
 NOTICED_SHARE: Final = 0.03
 # Cars cut off by more than this get level 3 too.
 UNKNOWN_TRUNCATION: Final = 0.9
-RAYS_PER_SIDE: Final = 11
+RAYS_PER_OBJECT: Final = 81
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +60,7 @@ def label_lines(
 
     Returns:
         KITTI's 15 columns, numbers to two decimals. Objects outside the image or wholly hidden have no line; those that
-        are too small, too far or too hidden for an annotator make a DontCare area.
+        are too small, too far or too hidden for an annotator make DontCare areas.
     """
     labels, areas = [], []
     views = _views(world, calibration)
@@ -66,10 +68,21 @@ def label_lines(
         height_px = view.bbox_px[3] - view.bbox_px[1]
         too_small = height_px < rng.uniform(*ANNOTATED_HEIGHT_PX) or num_points[index] < rng.uniform(*ANNOTATED_POINTS)
         if too_small or view.visible < LABELLED_SHARE or view.depth_m > MAX_DEPTH_M:
-            areas.append("DontCare -1 -1 -10 " + _numbers(view.bbox_px) + " -1 -1 -1 -1000 -1000 -1000 -10")
+            areas.append(view.bbox_px)
         else:
             labels.append(_object_line(world.objects[index], view, calibration))
-    return labels + areas
+    return labels + [f"DontCare -1 -1 -10 {_numbers(area)} -1 -1 -1 -1000 -1000 -1000 -10" for area in _merged(areas)]
+
+
+def _merged(areas: Sequence[Float[np.ndarray, " 4"]]) -> list[Float[np.ndarray, " 4"]]:
+    """Areas as annotators draw them: one around things that overlap in the image."""
+    merged: list[Float[np.ndarray, " 4"]] = []
+    for area in areas:
+        overlaps = [bool((area[:2] <= other[2:]).all() and (other[:2] <= area[2:]).all()) for other in merged]
+        group = np.stack([area, *compress(merged, overlaps)])
+        apart = [other for other, overlap in zip(merged, overlaps, strict=True) if not overlap]
+        merged = [*apart, np.concatenate([group[:, :2].min(0), group[:, 2:].max(0)])]
+    return merged
 
 
 def _object_line(thing: WorldObject, view: View, calibration: Calibration) -> str:
@@ -86,38 +99,34 @@ def _numbers(values: Float[np.ndarray, " value"]) -> str:
 
 def _views(world: World, calibration: Calibration) -> dict[int, View]:
     """How the camera sees the objects of which it sees something, by their index."""
-    framed = {i: _image_box(thing.vertices.astype(np.float64), calibration) for i, thing in enumerate(world.objects)}
-    inside = {i: frame for i, frame in framed.items() if frame is not None}
-    if not inside:
+    if not world.objects:
         return {}
-    boxes = np.stack([box for box, _ in inside.values()])
-    shares = visible_shares(world.scene, calibration, np.array(list(inside)), boxes)
-    centres = np.stack([world.objects[i].box[:3] for i in inside])
-    depths = calibration.lidar_to_camera(centres)[:, 2]
+    boxes, truncation = _image_boxes([thing.vertices for thing in world.objects], calibration)
+    inside = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= 1).all(1))
+    shares = visible_shares(world.scene, calibration, inside, boxes[inside])
+    depth = calibration.lidar_to_camera(np.stack([thing.box[:3] for thing in world.objects]))[:, 2]
     return {
-        i: View(box, truncation, float(depth), float(share))
-        for (i, (box, truncation)), depth, share in zip(inside.items(), depths, shares, strict=True)
+        int(i): View(boxes[i], float(truncation[i]), float(depth[i]), float(share))
+        for i, share in zip(inside, shares, strict=True)
         if share > NOTICED_SHARE
     }
 
 
-def _image_box(
-    vertices: Float[np.ndarray, "vertex 3"], calibration: Calibration
-) -> tuple[Float[np.ndarray, " 4"], float] | None:
-    """Image box of a mesh, cut to the image, and its truncation; None where nothing is in the image."""
-    points = calibration.lidar_to_camera(vertices)
-    if points[:, 2].max() < NEAR_PLANE_M:
-        return None
+def _image_boxes(
+    meshes: Sequence[Float32[np.ndarray, "vertex 3"]], calibration: Calibration
+) -> tuple[Float[np.ndarray, "mesh 4"], Float[np.ndarray, " mesh"]]:
+    """Image boxes of meshes, cut to the image (empty for what is outside), and their truncation."""
+    starts = np.cumsum([0, *(len(vertices) for vertices in meshes[:-1])])
+    points = calibration.lidar_to_camera(np.concatenate(meshes).astype(np.float64))
+    in_front = np.maximum.reduceat(points[:, 2], starts) >= NEAR_PLANE_M
     # Parts beside the camera project to infinity: held at the near plane they stay far outside the image.
     points[:, 2] = np.maximum(points[:, 2], NEAR_PLANE_M)
     pixels, _ = calibration.camera_to_image(points)
-    low, high = pixels.min(0), pixels.max(0)
+    low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
     limit = np.array(IMAGE_SIZE) - 1.0
-    cut_low, cut_high = np.clip(low, 0, limit), np.clip(high, 0, limit)
-    area = float(np.prod(cut_high - cut_low))
-    if min(cut_high - cut_low) < 1:
-        return None
-    return np.concatenate([cut_low, cut_high]), 1 - area / float(np.prod(high - low))
+    cut_low, cut_high = np.clip(low, 0, limit), np.clip(high, 0, limit) * in_front[:, None]
+    truncation = 1 - np.prod(cut_high - cut_low, 1) / np.prod(high - low, 1)
+    return np.concatenate([cut_low, cut_high], 1), truncation
 
 
 def visible_shares(
@@ -132,24 +141,25 @@ def visible_shares(
         scene: The triangles and whose they are.
         calibration: Of the frame.
         owners: Objects, by their number in ``scene.owner``.
-        boxes_px: Their image boxes; a grid of rays is cast through each.
+        boxes_px: Their image boxes; rays are spread evenly over each.
 
     Returns:
-        Share in [0, 1]; 0 where no ray of the grid meets the object.
+        Share in [0, 1]; 0 where no ray meets the object.
     """
-    steps = (np.arange(RAYS_PER_SIDE) + 0.5) / RAYS_PER_SIDE
-    across, down = (g.ravel() for g in np.meshgrid(steps, steps))
+    # Golden ratio: no two rays share a row or a column, so that upright and level edges are resolved finely.
+    step = np.arange(RAYS_PER_OBJECT) + 0.5
+    within = np.stack([step / RAYS_PER_OBJECT, step * 0.6180339887 % 1], -1)
     low, size = boxes_px[:, None, :2], (boxes_px[:, 2:] - boxes_px[:, :2])[:, None]
-    pixels = (low + size * np.stack([across, down], -1)).reshape(-1, 2)
-    rays = camera_rays(calibration, pixels)
-    crossed = scene.caster.list_intersections(o3d.core.Tensor(rays), nthreads=1)
-    ray, distance = crossed["ray_ids"].numpy().astype(np.int64), crossed["t_hit"].numpy()
-    owner = scene.owner[crossed["primitive_ids"].numpy().astype(np.int64)]
-    wanted = np.repeat(owners, len(across))
-    nearest = np.full((2, len(rays)), np.inf, np.float32)
-    own = owner == wanted[ray]
-    np.minimum.at(nearest[0], ray[own], distance[own])
-    np.minimum.at(nearest[1], ray[~own], distance[~own])
-    meets = np.isfinite(nearest[0]).reshape(len(owners), -1)
-    first = (nearest[0] < nearest[1]).reshape(len(owners), -1)
+    rays = camera_rays(calibration, (low + size * within).reshape(-1, 2))
+    wanted = np.repeat(owners, RAYS_PER_OBJECT)
+    hit = cast(scene, rays).triangle
+    first = (hit >= 0) & (scene.owner[hit] == wanted)
+    meets, behind = first.copy(), np.flatnonzero(~first)
+    if not len(behind):  # which open3d would not survive
+        return np.ones(len(owners))
+    crossed = scene.caster.list_intersections(o3d.core.Tensor(rays[behind]), nthreads=1)
+    ray = behind[crossed["ray_ids"].numpy().astype(np.int64)]
+    own = scene.owner[crossed["primitive_ids"].numpy().astype(np.int64)] == wanted[ray]
+    meets[ray[own]] = True
+    first, meets = first.reshape(-1, RAYS_PER_OBJECT), meets.reshape(-1, RAYS_PER_OBJECT)
     return first.sum(1) / np.maximum(meets.sum(1), 1)

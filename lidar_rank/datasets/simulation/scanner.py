@@ -31,8 +31,8 @@ BEAM_ELEVATION_DEG: Final = np.array([
 ])
 # Mean intensity of the road at 5 to 20 m less the mean over beams.
 BEAM_INTENSITY_OFFSET: Final = np.array([
-    -0.01, -0.04, -0.06, -0.06, -0.04, -0.02, 0.02, -0.00, 0.03, -0.02, 0.00, 0.02, 0.03, 0.02, 0.00, -0.10,
-    -0.04, -0.01, -0.01, -0.01, 0.02, -0.08, -0.01, 0.02, -0.03, -0.02, -0.01, -0.01, -0.01, -0.09, -0.01, 0.00,
+    -0.02, -0.04, -0.07, -0.05, -0.05, -0.02, 0.01, -0.01, 0.03, -0.03, -0.01, 0.01, 0.02, 0.01, 0.00, -0.10,
+    -0.04, -0.03, -0.01, -0.02, 0.01, -0.08, -0.01, 0.02, -0.03, -0.03, -0.01, -0.01, -0.01, -0.09, -0.01, 0.00,
     -0.06, -0.07, -0.05, -0.14, -0.18, -0.05, 0.02, 0.01, -0.08, -0.03, -0.15, -0.04, -0.03, -0.04, 0.01, -0.03,
     -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09, 0.00, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
 ])
@@ -40,13 +40,17 @@ BEAM_INTENSITY_OFFSET: Final = np.array([
 # What the device makes of the intensity that it should read.
 INTENSITY_RESPONSE: Final = (
     [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0],
-    [0.0, 0.04, 0.07, 0.16, 0.22, 0.29, 0.33, 0.38, 0.44, 0.5, 0.56, 0.65, 0.83, 0.99],
+    [0.0, 0.03, 0.05, 0.16, 0.23, 0.29, 0.33, 0.39, 0.45, 0.51, 0.57, 0.66, 0.83, 0.99],
 )
 # Loss of intensity with range: metres, and how much.
 _FALL: Final = (
     [0, 5, 9, 15, 22, 27, 35, 45, 55, 65, 80],
     [0.10, 0.04, 0.01, 0, 0.04, 0.08, 0.155, 0.24, 0.31, 0.35, 0.39],
 )
+# Materials, by row of the table of optics: those that send light back only to where it came from straight on, ...
+MIRRORING: Final = np.isin(np.arange(len(Material)), [Material.PAINT, Material.GLASS])
+# ... and those that send back little from afar.
+DARK_COATED: Final = np.isin(np.arange(len(Material)), [Material.PAINT, Material.TRIM, Material.RUBBER])
 BEAM_ORIGIN_M: Final = np.interp(BEAM_ELEVATION_DEG, [-25.0, -9.0, -8.9, 1.94], [0.116, 0.126, 0.198, 0.209])
 
 
@@ -94,6 +98,10 @@ class Hits:
     cosine: Float32[np.ndarray, " ray"]
     normal: Float32[np.ndarray, "ray 3"]
 
+    def only(self, which: Int[np.ndarray, " kept"]) -> "Hits":
+        """Those of some rays."""
+        return Hits(self.range_m[which], self.triangle[which], self.cosine[which], self.normal[which])
+
 
 def cast(scene: Scene, rays: Float32[np.ndarray, "ray 6"]) -> Hits:
     """Find the first surface along each ray (origin, unit direction)."""
@@ -117,15 +125,16 @@ def firing_rays(
     Returns:
         Origins with unit directions, and the beam of each ray.
     """
-    phase = rng.random() + 0.618 * np.arange(len(window_deg))[:, None]
+    window_deg = window_deg.astype(np.float32)
+    phase = np.float32(rng.random()) + 0.618 * np.arange(len(window_deg), dtype=np.float32)[:, None]
     step_deg = 360.0 / FIRINGS_PER_TURN
-    firing = np.arange(FIRINGS_PER_TURN)
+    firing = np.arange(FIRINGS_PER_TURN, dtype=np.float32)
     ahead_deg = (firing * step_deg + 180) % 360 - 180
     used = window_deg[window_deg[:, 0] < window_deg[:, 1]]
     firing = firing[(ahead_deg >= used[:, 0].min() - 1) & (ahead_deg <= used[:, 1].max() + 1)]
     encoded = np.round((firing + phase % 1) * step_deg / ENCODER_STEP_DEG) * ENCODER_STEP_DEG
     azimuth = np.sort((encoded + 0.02 * phase % ENCODER_STEP_DEG) % 360, axis=1)
-    signed = (azimuth + 180) % 360 - 180
+    signed = np.where(azimuth < 180, azimuth, azimuth - 360)
     beam, column = np.nonzero((signed >= window_deg[:, :1]) & (signed < window_deg[:, 1:]))
     azimuth_rad, elevation_rad = np.radians(azimuth[beam, column]), np.radians(BEAM_ELEVATION_DEG[beam])
     flat = np.cos(elevation_rad)
@@ -183,14 +192,14 @@ def scan(
     triangle, cosine = hits.triangle[hit], np.maximum(hits.cosine[hit], 0.02)
     material = scene.mesh.material[triangle]
     range_m = hits.range_m[hit]
-    noise_m = rng.normal(0, 0.012, len(hit)) + rng.normal(0, OPTICS["roughness_m"][material] / cosine)
+    noise_m = np.hypot(0.012, OPTICS["roughness_m"][material] / cosine) * rng.standard_normal(len(hit), np.float32)
     # Neighbouring beams disagree by centimetres about the same surface, each over a few degrees of azimuth.
-    drift_m = rng.normal(0, 0.022, (len(BEAM_ELEVATION_DEG), 180))
+    drift_m = rng.normal(0, 0.022, (len(BEAM_ELEVATION_DEG), 180)).astype(np.float32)
     noise_m += drift_m[beam[hit], np.degrees(np.arctan2(rays[hit, 4], rays[hit, 3])).astype(int) // 2]
-    depth_m = rng.exponential(1.0, len(hit)) * OPTICS["depth_m"][material]
+    depth_m = rng.standard_exponential(len(hit), np.float32) * OPTICS["depth_m"][material]
     measured_m = range_m + np.clip(noise_m, -0.5, 0.5) + depth_m
     intensity = _intensity(scene.albedo[triangle], material, cosine, range_m, beam[hit], rng)
-    kept = rng.random(len(hit)) > _loss(scene.albedo[triangle], material, cosine, range_m)
+    kept = rng.random(len(hit), np.float32) > _loss(scene.albedo[triangle], material, cosine, range_m)
     kept &= measured_m > 0.9
     ray = rays[hit[kept]]
     points = np.empty((len(ray), 4), np.float32)
@@ -205,7 +214,7 @@ def _through_porous(scene: Scene, rays: Float32[np.ndarray, "ray 6"], rng: np.ra
     going = np.arange(len(rays))
     for _ in range(4):
         material = scene.mesh.material[hits.triangle[going]]
-        passes = (hits.triangle[going] >= 0) & (rng.random(len(going)) < OPTICS["passing"][material])
+        passes = (hits.triangle[going] >= 0) & (rng.random(len(going), np.float32) < OPTICS["passing"][material])
         going = going[passes]
         if not len(going):
             break
@@ -227,14 +236,13 @@ def _intensity(
     rng: np.random.Generator,
 ) -> Float[np.ndarray, " hit"]:
     """Intensity as KITTI stores it: falls off beyond 18 m, differs between beams, in steps of 0.01 within [0, 0.99]."""
-    shiny = np.isin(material, [Material.PAINT, Material.GLASS])
-    facing = np.where(shiny, 2.0 * cosine**3, 1.0 - 0.6 * np.exp(-cosine / 0.06))
+    facing = np.where(MIRRORING[material], 2.0 * cosine * cosine * cosine, 1.0 - 0.6 * np.exp(-cosine / 0.06))
     fall = np.interp(range_m, *_FALL)
     mean = albedo * facing - fall + BEAM_INTENSITY_OFFSET[beam]
-    speckled = mean + rng.normal(0, 1, len(mean)) * OPTICS["speckle"][material]
+    speckled = mean + rng.standard_normal(len(mean), np.float32) * OPTICS["speckle"][material]
     # Weak returns mostly read 0: beyond 10 m real scans hardly know intensities between 0.01 and 0.1.
     dead = np.clip((range_m - 4) / 100, 0, 0.06)
-    read = rng.random(len(mean)) < (speckled - dead) / (0.02 + dead)
+    read = rng.random(len(mean), np.float32) < (speckled - dead) / (0.02 + dead)
     return np.where(read, np.clip(np.round(np.interp(speckled, *INTENSITY_RESPONSE), 2), 0, 0.99), 0.0)
 
 
@@ -245,7 +253,7 @@ def _loss(
     range_m: Float32[np.ndarray, " hit"],
 ) -> Float[np.ndarray, " hit"]:
     """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
-    shiny = np.isin(material, [Material.PAINT, Material.TRIM, Material.RUBBER])
-    returned = np.where(shiny, 0.22 * (albedo + 0.02) * (0.3 + cosine**2), (albedo + 0.03) * cosine**0.5)
+    coated = 0.20 * np.maximum(albedo - 0.01, 0.02) * (0.3 + cosine**2)
+    returned = np.where(DARK_COATED[material], coated, (albedo + 0.03) * np.sqrt(cosine))
     light = returned / (range_m / 40.0) ** 2
     return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 1.6))

@@ -21,7 +21,7 @@ def bush(variant: int) -> Mesh:
     parts = []
     for _ in range(3):
         centre = rng.uniform([-0.2, -0.2, 0.3], [0.2, 0.2, 0.55])
-        parts.append(ellipsoid(centre, rng.uniform(0.25, 0.42, 3), Material.FOLIAGE, rows=5, columns=7))
+        parts.append(ellipsoid(centre, rng.uniform(0.25, 0.42, 3), Material.FOLIAGE, rows=4, columns=7))
     return _rough(join(parts), 0.035, rng)
 
 
@@ -36,7 +36,7 @@ def tree(variant: int) -> Mesh:
     for _ in range(6):
         centre = rng.uniform([-1.6, -1.6, low + 0.9], [1.6, 1.6, low + 4.0])
         radii = rng.uniform([0.9, 0.9, 0.7], [1.9, 1.9, 1.4])
-        parts.append(_rough(ellipsoid(centre, radii, Material.FOLIAGE, rows=5, columns=6), 0.14, rng))
+        parts.append(_rough(ellipsoid(centre, radii, Material.FOLIAGE, rows=4, columns=6), 0.14, rng))
     return join(parts)
 
 

@@ -3,6 +3,7 @@
 Street frame: ``s`` metres along the centre line from the sensor, ``d`` metres to its left.
 """
 
+import cmath
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,15 +100,17 @@ class Street:
     def _ego_height(self) -> float:
         return float(self.height(0.0, self.ego_d))
 
-    def plan(self, s: ArrayLike, d: ArrayLike) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+    def plan(
+        self, s: float | Float[np.ndarray, "..."], d: float | Float[np.ndarray, "..."]
+    ) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
         """Coordinates x and y of points of the street in the LiDAR frame."""
-        turn = self.curvature_per_m * np.asarray(s)
-        # The chord of an arc of length s has length s sinc(turn / 2) and lies at half the turn.
-        chord = s * np.sinc(turn / (2 * np.pi))
-        x = chord * np.cos(turn / 2) - d * np.sin(turn)
-        y = chord * np.sin(turn / 2) + d * np.cos(turn) - self.ego_d
-        cos, sin = np.cos(self.ego_yaw_rad), np.sin(self.ego_yaw_rad)
-        return cos * x + sin * y, cos * y - sin * x
+        curvature = self.curvature_per_m or 1e-9
+        turn = curvature * s
+        # The chord of an arc lies at half its turn. In the complex plane, x + iy.
+        half = np.exp(0.5j * turn)
+        at = (2 / curvature * np.sin(turn / 2) + 1j * d * half) * half - 1j * self.ego_d
+        at *= cmath.exp(-1j * self.ego_yaw_rad)
+        return at.real, at.imag
 
     def to_lidar(self, s: ArrayLike, d: ArrayLike) -> Float[np.ndarray, "... 3"]:
         """Points on the ground in the LiDAR frame."""

@@ -1,12 +1,16 @@
 """Kinds of neighbourhoods, and streets drawn from them."""
 
+from bisect import bisect
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import accumulate
+from typing import Final, TypeVar
 
 import numpy as np
 
 from lidar_rank.datasets.simulation.street import Side, Street
 
+Option = TypeVar("Option")
 Range = tuple[float, float]
 Choice = tuple[tuple[str, float], ...]
 PARKING_DEPTH_M: Final = {"none": 0.0, "parallel": 2.1, "diagonal": 4.6, "square": 5.0}
@@ -147,10 +151,10 @@ STYLES: Final = {
 }
 
 
-def pick(options: Choice, rng: np.random.Generator) -> str:
+def pick(options: Sequence[tuple[Option, float]], rng: np.random.Generator) -> Option:
     """Draw one option by weight."""
-    names, weights = zip(*options, strict=True)
-    return str(names[rng.choice(len(names), p=np.array(weights) / sum(weights))])
+    below = list(accumulate(weight for _, weight in options))
+    return options[bisect(below, rng.random() * below[-1], hi=len(below) - 1)][0]
 
 
 def draw_street(style: Style, rng: np.random.Generator) -> tuple[Street, tuple[str, str]]:

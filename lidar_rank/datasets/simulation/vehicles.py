@@ -244,13 +244,13 @@ def _skin(style: BodyStyle, x: Float[np.ndarray, " station"], pillars: Float[np.
 
 def _wheel(x: float, side: int, radius: tuple[float, float]) -> Mesh:
     """A wheel flush with the body's side; its two radii make it round once the body is scaled."""
-    angle = np.linspace(0, 2 * np.pi, 13)
+    angle = np.linspace(0, 2 * np.pi, 9)
     rim = np.stack([x + radius[0] * np.cos(angle), 0 * angle, radius[1] * (1 + np.sin(angle))], 1)
-    centre = np.array([[x, 0, radius[1]]]).repeat(13, 0)
+    centre = np.array([[x, 0, radius[1]]]).repeat(9, 0)
     rings = [(centre, 0.47), (centre + 0.6 * (rim - centre), 0.475), (rim, 0.485), (rim, 0.36), (centre, 0.36)]
     points = np.stack([r + np.array([0, side * y, 0]) for r, y in rings])
     material = np.array([Material.METAL, Material.RUBBER, Material.RUBBER, Material.TRIM])[:, None]
-    return grid(points, np.broadcast_to(material, (4, 12)))
+    return grid(points, np.broadcast_to(material, (4, 8)))
 
 
 def _fittings(style: BodyStyle, rng: np.random.Generator) -> list[Mesh]:

@@ -16,27 +16,27 @@ from lidar_rank.datasets.simulation.styles import STYLES, Style, draw_street, pi
 
 # Least and greatest space between a body and the rear, front, right, left and upper face of its box. The means put the
 # nearest points of cars as far from the faces as in real scans (tools/bench/sim_vs_real.py prints both).
-VEHICLE_INSET_M: Final = ((0.0, 0.0, 0.0, 0.0, 0.0), (0.095, 0.085, 0.02, 0.02, 0.01))
+VEHICLE_INSET_M: Final = ((0.0, 0.0, 0.0, 0.0, 0.0), (0.085, 0.085, 0.02, 0.02, 0.0))
 PERSON_INSET_M: Final = (0.0, 0.04)
 # How far labelled boxes begin above the ground beside them: mean and standard deviation in real scans.
-LIFT_M: Final = 0.03
+LIFT_M: Final = 0.02
 LIFT_STD_M: Final = 0.035
 PERSONS: Final = ("Pedestrian", "Cyclist")
 VARIANTS: Final = 16
 # Colour, intensity and share of the paints of cars.
 PAINTS: Final = (
-    (Paint((0.06, 0.06, 0.07), 0.03), 0.28),
-    (Paint((0.30, 0.31, 0.33), 0.08), 0.20),
-    (Paint((0.66, 0.67, 0.69), 0.19), 0.22),
-    (Paint((0.90, 0.90, 0.89), 0.32), 0.10),
-    (Paint((0.08, 0.14, 0.36), 0.07), 0.10),
-    (Paint((0.55, 0.06, 0.07), 0.23), 0.07),
-    (Paint((0.10, 0.28, 0.18), 0.06), 0.03),
+    (Paint((0.06, 0.06, 0.07), 0.06), 0.28),
+    (Paint((0.30, 0.31, 0.33), 0.11), 0.20),
+    (Paint((0.66, 0.67, 0.69), 0.22), 0.22),
+    (Paint((0.90, 0.90, 0.89), 0.35), 0.10),
+    (Paint((0.08, 0.14, 0.36), 0.10), 0.10),
+    (Paint((0.55, 0.06, 0.07), 0.26), 0.07),
+    (Paint((0.10, 0.28, 0.18), 0.09), 0.03),
 )
 FOLLOWING_M: Final = 13.0
 SLOT_M: Final = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}
-PARKED: Final = (("Car", 0.885), ("Van", 0.07), ("Misc", 0.03), ("Truck", 0.015))
-DRIVING: Final = (("Car", 0.79), ("Van", 0.06), ("Truck", 0.055), ("Cyclist", 0.02), ("Tram", 0.04), ("Misc", 0.035))
+PARKED: Final = (("Car", 0.885), ("Van", 0.07), ("Misc", 0.018), ("Truck", 0.015))
+DRIVING: Final = (("Car", 0.79), ("Van", 0.06), ("Truck", 0.055), ("Cyclist", 0.02), ("Tram", 0.04), ("Misc", 0.02))
 CROSSING: Final = (("Car", 0.92), ("Van", 0.08))
 
 
@@ -55,7 +55,7 @@ def make_world(rng: np.random.Generator, *, half_angle_rad: float = np.pi, class
         ValueError: a class is unknown.
     """
     check_classes(classes)
-    style = list(STYLES.values())[rng.choice(len(STYLES), p=[s.share for s in STYLES.values()])]
+    style = pick([(style, style.share) for style in STYLES.values()], rng)
     street, parking = draw_street(style, rng)
     start = -VIEW_M if half_angle_rad > np.pi / 2 else -4.0
     builder = SceneBuilder(street, half_angle_rad=half_angle_rad)
@@ -221,8 +221,8 @@ class _Populating:
                 add(scenery.guard_rail(), piece + 2, side * (d - 1), heading=face, scale=(4, 1, 1), footprint=(4, 0.15))
         elif kind == "bushes":
             for at in np.arange(s, s + length, 1.8):
-                wide = rng.uniform(1.2, 3.5)
-                self._add_bush(at, side * (d + wide / 2 + rng.uniform(0, 1.5)), (wide, wide, rng.uniform(1.0, 4.0)))
+                wide, further, height = rng.uniform((1.2, 0, 1.0), (3.5, 1.5, 4.0)).tolist()
+                self._add_bush(float(at), side * (d + wide / 2 + further), (wide, wide, height))
 
     def _add_bush(self, s: float, d: float, size: tuple[float, float, float]) -> None:
         mesh = scenery.bush(int(self.rng.integers(VARIANTS)))
@@ -246,10 +246,8 @@ class _Populating:
                     self.builder.add_scenery(mesh, s + size[0] / 2, d, heading=face, scale=size, footprint=size[:2])
                 s += size[0] + rng.uniform(2, 11)
             else:
-                for _ in range(2):
-                    wide = rng.uniform(3, 7)
-                    d = side * (back + rng.uniform(0, 12))
-                    self._add_bush(s + rng.uniform(0, 6), d, (wide, wide, rng.uniform(2, 6)))
+                for wide, further, ahead, height in rng.uniform((3, 0, 0, 2), (7, 12, 6, 6), (2, 4)).tolist():
+                    self._add_bush(s + ahead, side * (back + further), (wide, wide, height))
                 self._add_tree(s + 3, side * (back + rng.uniform(0, 15)))
                 s += 6.0
 
@@ -317,6 +315,6 @@ def _paint(name: str, rng: np.random.Generator) -> Paint:
     if name in PERSONS:
         red, green, blue = rng.uniform(0.05, 0.7, 3)
         return Paint((red, green, blue), rng.uniform(0.1, 0.45))
-    paint = PAINTS[rng.choice(len(PAINTS), p=[share for _, share in PAINTS])][0]
+    paint = pick(PAINTS, rng)
     # Large vehicles are mostly light-coloured.
     return paint if name == "Car" else Paint(paint.colour, paint.albedo + 0.1)

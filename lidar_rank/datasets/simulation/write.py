@@ -33,7 +33,8 @@ VIEWS: Final = ("front", "full")
 # Upper ends of what one frame takes on disk.
 BYTES_PER_SCAN: Final = {"front": 450_000, "full": 2_300_000}
 BYTES_PER_IMAGE: Final = 1_200_000
-FRONT_HALF_ANGLE_RAD: Final = np.radians(46.0)
+FAST_PNG: Final = 0  # a quarter of the time of other qualities, and a third more bytes
+FRONT_HALF_ANGLE_RAD: Final = np.radians(44.0)
 
 
 @dataclass(frozen=True)
@@ -202,5 +203,5 @@ def _write_frame(task: _Task, index: int) -> None:
     frame.calibration_path.write_text(format_calibration(task.calibration))
     if task.images:
         image = render(world, task.calibration, np.random.default_rng(image_seed))
-        if not o3d.io.write_image(str(frame.image_path), o3d.geometry.Image(image)):
+        if not o3d.io.write_image(str(frame.image_path), o3d.geometry.Image(image), FAST_PNG):
             raise OSError(f"{frame.image_path} could not be written")

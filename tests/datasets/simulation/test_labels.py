@@ -63,7 +63,7 @@ def test_truncation_by_half_is_half():
 
 @pytest.mark.parametrize(
     ("cover", "occlusion"),
-    [(0.0, "0"), (0.3, "1"), (0.7, "2"), (0.91, "3")],
+    [(0.0, "0"), (0.3, "1"), (0.7, "2"), (0.9, "3")],
     ids=["free", "partly", "largely", "barely"],
 )
 def test_occlusion_level_follows_the_hidden_share(cover, occlusion):
