@@ -50,7 +50,7 @@ def test(
     Args:
         config: Path of an mmengine config.
         checkpoint: Path of weights trained with it.
-        out: Folder for KITTI result files, one per frame.
+        out: Folder for KITTI result files, one per frame; for images, for pictures of the detections and COCO results.
         work_dir: Where logs go; default ``work_dirs/<config name>``.
         options: Settings that replace those of the config, keys with dots.
 
@@ -63,7 +63,7 @@ def test(
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
     if out:
-        cfg.test_evaluator.result_dir = out
+        _write_results(cfg, Path(out).absolute())
     return Runner.from_cfg(cfg).test()
 
 
@@ -96,6 +96,18 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.type = "lidar_rank.CPUAmpOptimWrapper"
 
 
+def _write_results(cfg: Config, out: Path) -> None:
+    """Let a test leave its detections in ``out``."""
+    evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
+    for evaluator in evaluators:
+        if evaluator.type == "lidar_rank.KittiAP":
+            evaluator.result_dir = str(out)
+        if evaluator.type == "CocoMetric":
+            evaluator.outfile_prefix = str(out / "results")
+    if cfg.default_scope == "mmdet":
+        cfg.default_hooks.visualization.update(draw=True, test_out_dir=str(out))
+
+
 def _check_data(cfg: Config, *loaders: str) -> None:
     """Fail before the model is built if a data set is not prepared."""
     for loader in loaders:
@@ -106,7 +118,9 @@ def _check_data(cfg: Config, *loaders: str) -> None:
             continue
         annotations = Path(dataset.get("data_root") or "", dataset.ann_file)
         if not annotations.is_file():
+            prepare = f"Prepare the data set with 'lidar-rank create-data {dataset.get('data_root')}', or name"
             raise FileNotFoundError(
-                f"{loader} needs {annotations}, which does not exist. Prepare the data set with"
-                f" 'lidar-rank create-data {dataset.get('data_root')}', or name another root with KITTI_ROOT=DIR"
+                f"{loader} needs {annotations}, which does not exist."
+                f" {prepare if annotations.suffix == '.pkl' else 'Name'} another root with"
+                f" {'BCCD_ROOT' if dataset.type == 'VOCDataset' else 'KITTI_ROOT'}=DIR"
             )
