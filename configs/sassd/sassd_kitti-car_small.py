@@ -1,0 +1,54 @@
+# SA-SSD on the patch, the schedule and the data of the small SECOND, so that both compare; a thin network.
+_base_ = ["../second/second_kitti-car_small.py"]
+
+point_cloud_range = _base_.point_cloud_range
+voxel_size = _base_.voxel_size
+norm_momentum = 0.1
+
+model = dict(
+    _delete_=True,
+    type="lidar_rank.SASSD",
+    data_preprocessor=_base_.model.data_preprocessor,
+    voxel_encoder=_base_.model.voxel_encoder,
+    middle_encoder=dict(
+        type="lidar_rank.SparseBackbone",
+        channels=(16, 32, 32),
+        depths=(1, 2, 2),
+        sparse_shape=(20, 384, 384),
+        norm_momentum=norm_momentum,
+    ),
+    backbone=dict(type="lidar_rank.BEVNet", in_channels=160, channels=64, depth=5, norm_momentum=norm_momentum),
+    auxiliary=dict(
+        type="lidar_rank.AuxiliaryNetwork",
+        voxel_size_m=voxel_size,
+        point_cloud_range_m=point_cloud_range,
+        level_channels=(32, 32),
+    ),
+    bbox_head=dict(
+        type="lidar_rank.SASSDHead",
+        num_classes=1,
+        in_channels=64,
+        feat_channels=64,
+        point_cloud_range=point_cloud_range,
+        voxel_size=voxel_size,
+        # A short training has no time to learn that most anchors are background.
+        prior_prob=0.01,
+        anchor_generator=_base_.model.bbox_head.anchor_generator,
+        loss_cls=dict(type="lidar_rank.SigmoidFocalLoss", scope="image"),
+        loss_bbox=_base_.model.bbox_head.loss_bbox,
+        loss_dir=_base_.model.bbox_head.loss_dir,
+        part_warping=dict(
+            type="lidar_rank.PartSensitiveWarping",
+            point_cloud_range_m=point_cloud_range,
+            in_channels=64,
+            norm_momentum=norm_momentum,
+        ),
+        loss_part=dict(type="lidar_rank.SigmoidFocalLoss"),
+    ),
+    train_cfg=dict(
+        assigner=dict(type="lidar_rank.AnchorAssigner", pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.0),
+        allowed_border=0,
+        pos_weight=-1,
+    ),
+    test_cfg=dict(score_thr=0.3, nms_thr=0.1),
+)
