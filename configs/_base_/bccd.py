@@ -2,7 +2,7 @@
 # The environment variable BCCD_ROOT says where the folders Annotations, ImageSets and JPEGImages lie.
 data_root = "{{$BCCD_ROOT:data/BCCD}}/"
 metainfo = dict(classes=("RBC", "WBC", "Platelets"), palette=[(220, 20, 60), (106, 0, 228), (255, 170, 0)])
-scale = (320, 240)
+scale = (320, 240)  # half their size
 
 train_pipeline = [
     dict(type="LoadImageFromFile"),

@@ -1,6 +1,6 @@
-# KITTI's images at two thirds of their size, loaded by the process that trains.
+# KITTI's images at half their size, loaded by the process that trains.
 _base_ = ["./kitti_image.py"]
-scale = (848, 256)
+scale = (640, 192)
 
 train_pipeline = _base_.train_pipeline
 train_pipeline[2].scale = scale

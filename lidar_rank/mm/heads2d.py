@@ -69,6 +69,22 @@ class PerImageHead:
         match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
         return {"loss_cls": self.classification(cls_scores, match), "loss_bbox": self.localization(match)}
 
+    @torch.no_grad()
+    def candidates(
+        self, features: list[Tensor], batch_gt_instances: list[InstanceData], batch_img_metas: list[dict]
+    ) -> seam.Candidates:
+        """Say of every candidate what the head thinks and what is true, for ``lidar_rank.analysis``.
+
+        Args:
+            features: Maps of the neck, (image, channel, y, x) each.
+            batch_gt_instances: ``bboxes`` and ``labels`` of each image.
+            batch_img_metas: Meta data of each image.
+        """
+        cls_scores, bbox_preds, *_ = self(features)
+        match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, None)
+        iou = seam.iou_of_candidates(match.iou(), match.positive)
+        return seam.Candidates(seam.by_image(cls_scores, self.num_classes).sigmoid(), match.labels, iou)
+
     def match(
         self, bbox_preds: list[Tensor], objects: list[InstanceData], metas: list[dict], ignored: list | None
     ) -> Match:

@@ -224,6 +224,17 @@ def test_loss_gets_one_row_per_image_levels_and_the_overlap_of_regressed_boxes(k
     assert any(gradient is not None and gradient.abs().max() > 0 for gradient in gradients), "iou is differentiable"
 
 
+@pytest.mark.parametrize("kind", OF_HEAD)
+def test_candidates_are_what_the_loss_saw(kind):
+    boxes_loss = {"type": "GIoULoss"} if kind == "ATSS" else SMOOTH_L1
+    head = build(kind, loss_cls={"type": "lidar_rank._Recording2DLoss"}, loss_bbox=boxes_loss)
+    losses(head, *SCENE)
+    found = head.candidates(features(2), list(SCENE), [META] * 2)
+    assert_close(found.scores, head.loss_cls.seen["logits"].sigmoid().detach())
+    assert_close(found.labels, head.loss_cls.seen["labels"])
+    assert_close(found.iou, head.loss_cls.seen["iou"].detach())
+
+
 def paired_iou(boxes: torch.Tensor, objects_px: torch.Tensor) -> torch.Tensor:
     """By the rotated overlap of the geometry folder, with yaw 0: another implementation."""
     as_bev = [
