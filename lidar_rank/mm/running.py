@@ -1,14 +1,16 @@
 """Training and testing of a config, as ``lidar-rank train`` and ``lidar-rank test`` call them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
-from lidar_rank.mm.seam import check_losses_have_images
+from lidar_rank.mm.seam import Candidates, check_losses_have_images
 
 
 def train(
@@ -57,14 +59,58 @@ def test(
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
     """
+    cfg = _load_for_test(config, checkpoint, work_dir, options)
+    if out:
+        _write_results(cfg, Path(out).absolute())
+    return Runner.from_cfg(cfg).test()
+
+
+def candidates(
+    config: str, checkpoint: str, *, work_dir: str | None = None, options: dict | None = None
+) -> Iterator[Candidates]:
+    """Say what ``checkpoint`` thinks of every anchor of the test set of ``config``, and what is true.
+
+    Args:
+        config: Path of an mmengine config whose head is one of ours for scans.
+        checkpoint: Path of weights trained with it.
+        work_dir: Where logs go; default ``work_dirs/<config name>``.
+        options: Settings that replace those of the config, keys with dots.
+
+    Yields:
+        Scores, labels and overlaps of one batch, on the CPU; as arrays they are what ``lidar_rank.analysis`` takes.
+
+    Raises:
+        FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
+        ValueError: the checkpoint is of another model.
+    """
+    runner = Runner.from_cfg(_load_for_test(config, checkpoint, work_dir, options))
+    runner.load_or_resume()
+    model = runner.model.module if hasattr(runner.model, "module") else runner.model
+    model.eval()
+    for batch in runner.test_dataloader:
+        with torch.no_grad():
+            data = model.data_preprocessor(batch, training=False)
+            features = model.extract_feat(data["inputs"])
+        device = next(model.parameters()).device
+        annotations = [sample.eval_ann_info for sample in data["data_samples"]]
+        objects = [
+            InstanceData(
+                bboxes_3d=known["gt_bboxes_3d"].to(device), labels_3d=torch.as_tensor(known["gt_labels_3d"]).to(device)
+            )
+            for known in annotations
+        ]
+        metas = [sample.metainfo for sample in data["data_samples"]]
+        found = model.bbox_head.candidates(features, objects, metas)
+        yield Candidates(*(part.cpu() for part in found))
+
+
+def _load_for_test(config: str, checkpoint: str, work_dir: str | None, options: dict | None) -> Config:
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}")
     cfg = _load(config, work_dir, options)
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
-    if out:
-        _write_results(cfg, Path(out).absolute())
-    return Runner.from_cfg(cfg).test()
+    return cfg
 
 
 def _load(config: str, work_dir: str | None, options: dict | None) -> Config:
