@@ -100,6 +100,25 @@ def test_what_an_annotator_cannot_label_becomes_a_dontcare_area(thing, points):
     assert 0 < top < bottom < IMAGE_SIZE[1]
 
 
+def test_dontcare_areas_that_overlap_are_one_around_both():
+    """Three cars too far to label: two of them side by side in the image, one well aside."""
+    first, second, aside = (("Car", x, y, -1.7, 4.0, 1.6, 1.2) for x, y in ((75.0, 0.0), (78.0, 1.0), (75.0, 12.0)))
+    alone = [[float(x) for x in labels_of(world_of(car))[0][4:8]] for car in (first, second, aside)]
+    lines = labels_of(world_of(first, second, aside))
+    assert [line[0] for line in lines] == ["DontCare", "DontCare"]
+    found = sorted([float(x) for x in line[4:8]] for line in lines)
+    both = [*np.minimum(alone[0], alone[1])[:2], *np.maximum(alone[0], alone[1])[2:]]
+    assert_allclose(found, sorted([alone[2], both]), atol=0.011)
+
+
+def test_plate_that_fills_its_image_box_is_wholly_visible():
+    """No ray passes it, so none is left to be traced further."""
+    world = world_of(("Car", 20.0, 0.0, -1.7, 0.01, 2.0, 1.5))
+    (label,) = labels_of(world)
+    box_px = np.array([[float(x) for x in label[4:8]]]) + np.array([1, 1, -1, -1])
+    assert_allclose(visible_shares(world.scene, KITTI_CALIBRATION, np.array([0]), box_px), 1)
+
+
 @pytest.mark.parametrize("y", [40.0, -40.0])
 def test_objects_outside_the_image_have_no_line(y):
     assert labels_of(world_of(("Car", 10.0, y, -1.7, 4.0, 1.6, 1.5))) == []

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import shapely
@@ -7,7 +9,7 @@ from lidar_rank.datasets.simulation.builder import VIEW_M, SceneBuilder, World
 from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
 from lidar_rank.datasets.simulation.scanner import HEIGHT_M, camera_window_deg, cast, scan
 from lidar_rank.datasets.simulation.sizes import CLASSES, SIZES, draw_size
-from lidar_rank.datasets.simulation.styles import STYLES, draw_street
+from lidar_rank.datasets.simulation.styles import STYLES, draw_street, pick
 from lidar_rank.datasets.simulation.world import add_object, make_world
 from tests.datasets.simulation.oracles import in_box, polygon, rays_into
 
@@ -157,3 +159,19 @@ def test_street_keeps_lengths_along_its_centre_line_and_across_it():
     assert_allclose(np.linalg.norm(side - centre, axis=1), 3, rtol=1e-9)
     heading = np.arctan2(*np.diff(centre, axis=0)[1000, ::-1])
     assert_allclose(heading, street.yaw(s[1000] + 0.01), atol=1e-6)
+
+
+def test_straight_street_is_the_limit_of_a_curved_one():
+    curved, _ = draw_street(STYLES["city"], np.random.default_rng(0))
+    straight, nearly = (replace(curved, curvature_per_m=c, ego_yaw_rad=0.0) for c in (0.0, 1e-7))
+    s, d = np.linspace(-4, 85, 30), np.linspace(-20, 20, 30)
+    assert_allclose(straight.plan(s, d), [s, d - straight.ego_d], atol=1e-5)
+    assert_allclose(straight.plan(s, d), nearly.plan(s, d), atol=1e-3)
+    assert_allclose(straight.plan(50.0, 2.0), [50.0, 2.0 - straight.ego_d], atol=1e-5)
+
+
+def test_options_are_picked_by_their_weights():
+    rng = np.random.default_rng(0)
+    drawn = [pick((("rare", 1.0), ("never", 0.0), ("common", 3.0)), rng) for _ in range(4000)]
+    assert "never" not in drawn
+    assert_allclose(drawn.count("common") / len(drawn), 0.75, atol=0.03)
