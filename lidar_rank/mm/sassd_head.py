@@ -166,10 +166,11 @@ class SASSDHead(PerImageAnchor3DHead):
             anchors = level.clone()
             anchors[..., 0] += _OUT_OF_REACH_M * ~own.view(level.shape[:-1])
             reachable.append([anchors])
-        (labels,), _, (boxes,), _, (directions,), *_ = self.anchor_target_3d(
+        (labels,), (weights,), (boxes,), _, (directions,), *_ = self.anchor_target_3d(
             reachable, objects, metas, ignored, num_classes=self.num_classes, sampling=False
         )
-        return level.reshape(-1, self.box_code_size), labels.masked_fill(~occupied, -1), boxes, directions
+        labels = labels.masked_fill(~occupied | (weights == 0), -1)
+        return level.reshape(-1, self.box_code_size), labels, boxes, directions
 
     def _candidates(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[dict[str, Tensor]]:
         """Boxes (candidate, 7) and labels (candidate,) of the occupied anchors of each scan that score well enough."""
