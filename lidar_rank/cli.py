@@ -30,7 +30,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for add in (_add_simulate, _add_create_data, _add_train, _add_test, _add_evaluate, _add_demo):
+    for add in (
+        _add_simulate,
+        _add_create_data,
+        _add_train,
+        _add_test,
+        _add_evaluate,
+        _add_analyze,
+        _add_report,
+        _add_demo,
+    ):
         add(commands)
     return parser
 
@@ -209,6 +218,67 @@ def _test(options: argparse.Namespace) -> None:
     running.test(
         options.config, options.checkpoint, out=options.out, work_dir=options.work_dir, options=options.cfg_options
     )
+
+
+def _add_analyze(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "analyze",
+        _analyze,
+        "Test a checkpoint and see how it ranks: AP, reversed pairs (RankDetNet's Table 3), distributions of scores,"
+        " overlaps and gradient norms. Writes one file that 'report' compares with others.",
+        "lidar-rank analyze configs/second/second_dr_kitti-car_small.py work_dirs/dr/epoch_40.pth --out dr.json",
+    )
+    _add_config(command)
+    command.add_argument("checkpoint", help="weights trained with this config (.pth)")
+    command.add_argument("--out", type=Path, default=Path("analysis.json"), help="default analysis.json")
+    command.add_argument(
+        "--min-score",
+        type=float,
+        default=0.0,
+        help="leave out pairs with negatives that score less, which a detector drops (default 0: all pairs)",
+    )
+
+
+def _analyze(options: argparse.Namespace) -> None:
+    from lidar_rank.analysis import Diagnosis, ReversePairs, count_distributions, count_reverse_pairs, format_runs
+    from lidar_rank.datasets.kitti_files import write_atomically
+    from lidar_rank.mm import running
+
+    run = {"work_dir": options.work_dir, "options": options.cfg_options}
+    metrics = running.test(options.config, options.checkpoint, **run)
+    pairs, distributions = ReversePairs(), None
+    for batch in running.candidates(options.config, options.checkpoint, **run):
+        arrays = [part.numpy() for part in batch]
+        pairs += count_reverse_pairs(*arrays, min_negative_score=options.min_score)
+        counts = count_distributions(*arrays)
+        distributions = counts if distributions is None else distributions + counts
+    diagnosis = Diagnosis(metrics, pairs, distributions)
+    write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
+    print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
+
+
+def _add_report(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "report",
+        _report,
+        "One page with pictures that compares what 'lidar-rank analyze' found.",
+        "lidar-rank report focal.json dr.json --out report.html",
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files of 'lidar-rank analyze'")
+    command.add_argument("--out", type=Path, default=Path("report.html"), help="default report.html")
+
+
+def _report(options: argparse.Namespace) -> None:
+    from lidar_rank.analysis import Diagnosis, format_runs, render_report
+    from lidar_rank.datasets.kitti_files import write_atomically
+
+    runs = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
+    if len(runs) < len(options.runs):
+        raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
+    write_atomically(options.out, render_report(runs).encode())
+    print(f"{format_runs(runs)}\n{options.out}")
 
 
 def _add_demo(commands: Any) -> None:

@@ -95,7 +95,9 @@ def test_help_and_evaluate_start_without_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-@pytest.mark.parametrize("command", ["simulate", "create-data", "train", "test", "evaluate", "demo"])
+@pytest.mark.parametrize(
+    "command", ["simulate", "create-data", "train", "test", "evaluate", "analyze", "report", "demo"]
+)
 def test_every_command_has_a_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:
         main([command, "--help"])

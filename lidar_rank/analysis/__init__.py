@@ -2,15 +2,19 @@
 
 from lidar_rank.analysis.distributions import Distributions, count_distributions
 from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores
+from lidar_rank.analysis.report import Diagnosis, format_runs, render_report
 from lidar_rank.analysis.reverse_pairs import PairCount, ReversePairs, count_reverse_pairs
 
 __all__ = [
+    "Diagnosis",
     "Distributions",
     "PairCount",
     "ReversePairs",
     "count_distributions",
     "count_reverse_pairs",
+    "format_runs",
     "plot_gradient_norms",
     "plot_score_against_iou",
     "plot_scores",
+    "render_report",
 ]

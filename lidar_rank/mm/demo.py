@@ -5,16 +5,23 @@ import os
 import time
 from pathlib import Path
 
-import matplotlib.image
 import numpy as np
 
 from lidar_rank.analysis import pictures
-from lidar_rank.datasets import prepare_kitti, read_calibration, read_kitti_labels, read_kitti_results, simulate_kitti
+from lidar_rank.datasets import (
+    prepare_kitti,
+    read_calibration,
+    read_kitti_labels,
+    read_kitti_results,
+    simulate_image,
+    simulate_kitti,
+)
 from lidar_rank.datasets.calibration import Calibration
 from lidar_rank.datasets.detector_range import ignore_outside_range
 from lidar_rank.datasets.kitti_files import read_points, write_atomically
 from lidar_rank.datasets.kitti_labels import KittiObjects, read_frame_ids
 from lidar_rank.datasets.predictions import box_corners
+from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
 from lidar_rank.evaluation import evaluate_kitti, format_table
 
 CONFIG = "configs/second/second_dr_kitti-car_demo.py"
@@ -33,9 +40,9 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
         jobs: Processes that simulate.
     """
     root, results = out / "kitti", out / "results"
-    _say("1/4", f"simulating {scans + held_back} scans with images in {root}")
-    simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, val=held_back)
-    prepare_kitti(root)
+    _say("1/4", f"simulating {scans + held_back} scans in {root}")
+    simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, images=False, val=held_back)
+    prepare_kitti(root, image_size=IMAGE_SIZE)
 
     _say("2/4", "training the small SECOND with DR loss; every line says how long it will still take (eta)")
     os.environ["KITTI_ROOT"] = str(root)
@@ -47,7 +54,7 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
     running.test(CONFIG, str(_last_checkpoint(out / "training")), out=str(results), work_dir=str(out / "testing"))
 
     _say("4/4", "drawing")
-    _draw(root, results, out)
+    _draw(root, results, out, seed)
     _draw_losses(out)
     print(_summary(root, results, out))
 
@@ -60,7 +67,7 @@ def _last_checkpoint(work_dir: Path) -> Path:
     return Path((work_dir / "last_checkpoint").read_text().strip())
 
 
-def _draw(root: Path, results: Path, out: Path) -> None:
+def _draw(root: Path, results: Path, out: Path, seed: int) -> None:
     """Draw the held-back frame with the most cars that are to be found."""
     frame_ids = read_frame_ids(root / "ImageSets" / "val.txt")
     objects = read_kitti_labels(root / "training" / "label_2", frame_ids)
@@ -73,9 +80,8 @@ def _draw(root: Path, results: Path, out: Path) -> None:
     predicted = _corners(detections.frame(index), calibration)
     points = read_points(root / "training" / "velodyne_reduced" / f"{frame_id}.bin")
     pictures.draw_bev(points, predicted, true, RANGE_M).savefig(out / "bev.png")
-    image = (matplotlib.image.imread(root / "training" / "image_2" / f"{frame_id}.png")[..., :3] * 255).astype(np.uint8)
     pixels = [_project(corners, calibration) for corners in (predicted, true)]
-    pictures.draw_camera(image, *pixels).savefig(out / "camera.png")
+    pictures.draw_camera(simulate_image(int(frame_id), seed=seed), *pixels).savefig(out / "camera.png")
 
 
 def _corners(objects: KittiObjects, calibration: Calibration) -> np.ndarray:

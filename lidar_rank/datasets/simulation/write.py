@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 import open3d as o3d
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
 from lidar_rank.datasets.calibration import Calibration, format_calibration, read_calibration
@@ -97,6 +97,13 @@ def simulate_kitti(
     _write_note(task, scans, val)
     _write_frames(task, scans, jobs)
     _write_splits(out, scans, val)
+
+
+def simulate_image(index: int, *, seed: int = 0) -> UInt8[np.ndarray, "height width 3"]:
+    """Render the camera image of frame ``index`` of what :func:`simulate_kitti` makes of ``seed`` by default."""
+    scan_seed, image_seed = _seeds(seed, index)
+    world = make_world(np.random.default_rng(scan_seed), half_angle_rad=FRONT_HALF_ANGLE_RAD, classes=CLASSES)
+    return render(world, KITTI_CALIBRATION, np.random.default_rng(image_seed))
 
 
 def _check_settings(scans: int, seed: int, jobs: int, view: str, val: int) -> None:
@@ -190,7 +197,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _write_frame(task: _Task, index: int) -> None:
     """Simulate one frame and write its files."""
-    scan_seed, image_seed = np.random.SeedSequence(task.seed, spawn_key=(index,)).spawn(2)
+    scan_seed, image_seed = _seeds(task.seed, index)
     rng = np.random.default_rng(scan_seed)
     half_angle_rad = np.pi if task.view == "full" else FRONT_HALF_ANGLE_RAD
     world = make_world(rng, half_angle_rad=half_angle_rad, classes=task.classes)
@@ -205,3 +212,8 @@ def _write_frame(task: _Task, index: int) -> None:
         image = render(world, task.calibration, np.random.default_rng(image_seed))
         if not o3d.io.write_image(str(frame.image_path), o3d.geometry.Image(image), FAST_PNG):
             raise OSError(f"{frame.image_path} could not be written")
+
+
+def _seeds(seed: int, index: int) -> list[np.random.SeedSequence]:
+    """Of the scan and of the image of one frame."""
+    return np.random.SeedSequence(seed, spawn_key=(index,)).spawn(2)

@@ -5,11 +5,12 @@ from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
 
+import matplotlib.image
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lidar_rank.datasets import prepare_kitti, simulate_kitti
+from lidar_rank.datasets import prepare_kitti, simulate_image, simulate_kitti
 from lidar_rank.datasets.calibration import format_calibration, read_calibration
 from lidar_rank.datasets.kitti_files import read_png_size, read_points
 from lidar_rank.datasets.kitti_labels import read_kitti_labels
@@ -56,6 +57,8 @@ def test_frames_depend_on_seed_and_number_alone(tmp_path, simulated_root):
         assert short[f"training/{name}"] == long[f"training/{name}"], "images and length change no scan"
     assert other["training/velodyne/000001.bin"] != long["training/velodyne/000001.bin"]
     assert read_png_size(tmp_path / "short/training/image_2/000001.png") == IMAGE_SIZE
+    written = (matplotlib.image.imread(tmp_path / "short/training/image_2/000001.png") * 255).round()
+    np.testing.assert_array_equal(simulate_image(1, seed=5), written)
     assert "ImageSets/val.txt" not in other
 
 

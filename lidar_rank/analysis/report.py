@@ -1,0 +1,123 @@
+"""What a trained detector does, as one record, and the page that compares several."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from lidar_rank.analysis.distributions import Distributions
+from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores
+from lidar_rank.analysis.reverse_pairs import PairCount, ReversePairs
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Heading of the page, what to look for, figure.
+_FIGURES = (
+    ("Scores", "Objects should lie to the right, background to the left.", plot_scores),
+    ("Score against overlap", "A detector that ranks by quality fills the diagonal.", plot_score_against_iou),
+    ("Gradient norms", "The easy background on the left is what GHM weighs down.", plot_gradient_norms),
+)
+_PAIRS = {
+    "foreground_background": "F-B reversed %",
+    "positive_negative": "P-N reversed %",
+    "positive_positive": "P-P reversed %",
+}
+_STYLE = (
+    "body{font:16px/1.5 sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
+    "td,th{padding:.3rem .8rem;border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child"
+    "{text-align:left}img{max-width:100%}"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """What a detector was found to do on a test set."""
+
+    metrics: dict[str, float]
+    """Every metric of the test, by its name; AP in percent."""
+    pairs: ReversePairs
+    distributions: Distributions
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain numbers, for a file; :meth:`from_json` reads them back."""
+        counts = {name: value.tolist() for name, value in vars(self.distributions).items()}
+        return {"metrics": self.metrics, "pairs": asdict(self.pairs), "distributions": counts}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_json` gave.
+
+        Raises:
+            ValueError: a part is missing.
+        """
+        try:
+            pairs = ReversePairs(**{name: PairCount(**count) for name, count in record["pairs"].items()})
+            counts = {name: np.array(value, np.int64) for name, value in record["distributions"].items()}
+            return cls(dict(record["metrics"]), pairs, Distributions(**counts))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not a diagnosis that 'lidar-rank analyze' wrote: {error}") from error
+
+
+def format_runs(runs: Mapping[str, Diagnosis]) -> str:
+    """Table of the runs: AP of moderate difficulty and the shares of reversed pairs."""
+    rows = _rows(runs)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
+    return "\n".join("  ".join(line) for line in lines)
+
+
+def render_report(runs: Mapping[str, Diagnosis]) -> str:
+    """One HTML page with its pictures inside: the table of :func:`format_runs`, then every figure with all runs.
+
+    Args:
+        runs: Diagnoses by the name that the page shows.
+
+    Raises:
+        ValueError: there is no run, or runs have different bins.
+    """
+    figures = [
+        f"<h2>{title}</h2><p>{hint}</p><img alt='{title}' src='data:image/png;base64,{_png(plot, runs)}'>"
+        for title, hint, plot in _FIGURES
+    ]
+    header, *rows = (
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in zip(["th"] + ["td"] * len(runs), _rows(runs), strict=True)
+    )
+    table = "".join(f"<tr>{row}</tr>" for row in (header, *rows))
+    legend = (
+        "<p>AP in percent, moderate difficulty, R40. Reversed pairs: two candidates of a scan that the detector ranks"
+        " the wrong way round; F-B an object's below background, P-N below another class or background by the score of"
+        " one class, P-P the worse box above the better. Ties count half.</p>"
+    )
+    return (
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>lidar_rank report</title>"
+        f"<style>{_STYLE}</style></head><body><h1>{len(runs)} detectors</h1><table>{table}</table>{legend}"
+        f"{''.join(figures)}</body></html>\n"
+    )
+
+
+def _rows(runs: Mapping[str, Diagnosis]) -> list[list[str]]:
+    """Header, then one row per run; a metric that a run lacks is a dash."""
+    names = sorted({name for run in runs.values() for name in run.metrics if _is_headline(name)})
+    rows = [["run", *(name.removeprefix("kitti/").removesuffix("/R40/moderate") for name in names), *_PAIRS.values()]]
+    for name, run in runs.items():
+        shares = [100 * getattr(run.pairs, pair).ratio for pair in _PAIRS]
+        values = [f"{run.metrics[metric]:.2f}" if metric in run.metrics else "-" for metric in names]
+        rows.append([name, *values, *(f"{share:.3f}" for share in shares)])
+    return rows
+
+
+def _is_headline(metric: str) -> bool:
+    return metric.endswith(("/3d/R40/moderate", "/bev/R40/moderate"))
+
+
+def _png(plot: Any, runs: Mapping[str, Diagnosis]) -> str:
+    figure: Figure = plot({name: run.distributions for name, run in runs.items()})
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    return base64.b64encode(picture.getvalue()).decode()

@@ -1,0 +1,78 @@
+"""A diagnosis survives its file, and the page shows each run's own numbers and all pictures."""
+
+import base64
+import json
+import re
+
+import pytest
+
+from lidar_rank.analysis import (
+    Diagnosis,
+    PairCount,
+    ReversePairs,
+    count_distributions,
+    count_reverse_pairs,
+    format_runs,
+    render_report,
+)
+from tests.analysis.candidates import random_candidates
+
+
+def diagnosis(seed: int, **metrics: float) -> Diagnosis:
+    candidates = random_candidates(seed)
+    return Diagnosis(metrics, count_reverse_pairs(*candidates), count_distributions(*candidates))
+
+
+AP = {"kitti/Car/3d/R40/moderate": 43.217, "kitti/Car/bev/R40/moderate": 69.4, "kitti/Car/3d/R40/easy": 99.0}
+RUNS = {"focal": diagnosis(0, **AP), "<DR>": diagnosis(1, **AP | {"kitti/Car/3d/R40/moderate": 40.0})}
+
+
+def test_a_diagnosis_survives_its_file():
+    run = RUNS["focal"]
+    back = Diagnosis.from_json(json.loads(json.dumps(run.to_json())))
+    assert (back.metrics, back.pairs) == (run.metrics, run.pairs)
+    for name, counts in vars(run.distributions).items():
+        assert (vars(back.distributions)[name] == counts).all()
+
+
+@pytest.mark.parametrize("record", [{}, {"metrics": {}, "pairs": {}, "distributions": {}}, {"pairs": {"a": {}}}, []])
+def test_another_file_is_refused(record):
+    with pytest.raises(ValueError, match="lidar-rank analyze"):
+        Diagnosis.from_json(record)
+
+
+def test_table_has_moderate_ap_and_the_shares_of_each_run():
+    pairs = ReversePairs(PairCount(1.0, 8), PairCount(3.0, 8), PairCount())
+    table = format_runs({"one": Diagnosis(AP, pairs, RUNS["focal"].distributions), **RUNS})
+    header, one, *_ = table.splitlines()
+    assert re.split(r"  +", header) == [
+        "run",
+        "Car/3d",
+        "Car/bev",
+        "F-B reversed %",
+        "P-N reversed %",
+        "P-P reversed %",
+    ]
+    assert one.split() == ["one", "43.22", "69.40", "12.500", "37.500", "nan"]
+    assert len({len(line) for line in table.splitlines()}) == 1
+
+
+def test_a_metric_that_a_run_lacks_is_a_dash():
+    assert format_runs({**RUNS, "none": diagnosis(2)}).splitlines()[-1].split()[:3] == ["none", "-", "-"]
+
+
+def test_page_holds_every_run_and_picture():
+    page = render_report(RUNS)
+    cells = re.findall(r"<td>(.*?)</td>", page)
+    assert [cells[0], cells[6]] == ["focal", "&lt;DR&gt;"]
+    assert [cells[1], cells[7]] == ["43.22", "40.00"]
+    pictures = [base64.b64decode(picture) for picture in re.findall(r"base64,([^']+)'", page)]
+    assert len(pictures) == 3
+    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
+    assert len(set(pictures)) == 3
+    assert "http" not in page
+
+
+def test_no_run_is_refused():
+    with pytest.raises(ValueError, match="runs is empty"):
+        render_report({})
