@@ -247,13 +247,12 @@ def _analyze(options: argparse.Namespace) -> None:
 
     run = {"work_dir": options.work_dir, "options": options.cfg_options}
     metrics = running.test(options.config, options.checkpoint, **run)
-    pairs, distributions = ReversePairs(), None
+    pairs, distributions = [], []
     for batch in running.candidates(options.config, options.checkpoint, **run):
         arrays = [part.numpy() for part in batch]
-        pairs += count_reverse_pairs(*arrays, min_negative_score=options.min_score)
-        counts = count_distributions(*arrays)
-        distributions = counts if distributions is None else distributions + counts
-    diagnosis = Diagnosis(metrics, pairs, distributions)
+        pairs.append(count_reverse_pairs(*arrays, min_negative_score=options.min_score))
+        distributions.append(count_distributions(*arrays))
+    diagnosis = Diagnosis(metrics, sum(pairs, ReversePairs()), sum(distributions[1:], distributions[0]))
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
 
