@@ -14,5 +14,9 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(type="OneCycleLR", eta_max=2e-3, total_steps=epochs, pct_start=0.3, by_epoch=True, convert_to_iter_based=True)
 ]
-custom_hooks = [dict(type="lidar_rank.EpochSeedHook"), dict(type="lidar_rank.CheckpointFitsHook")]
+custom_hooks = [
+    dict(type="NumClassCheckHook"),
+    dict(type="lidar_rank.EpochSeedHook"),
+    dict(type="lidar_rank.CheckpointFitsHook"),
+]
 default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1))

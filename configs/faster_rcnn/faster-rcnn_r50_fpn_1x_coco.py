@@ -10,3 +10,4 @@ model = dict(
         )
     )
 )
+custom_hooks = [dict(type="NumClassCheckHook")]
