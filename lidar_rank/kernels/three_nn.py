@@ -31,7 +31,9 @@ def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarra
             dx, dy, dz = references[row, 0] - x, references[row, 1] - y, references[row, 2] - z
             if dx * dx >= squared[p, 2]:
                 break
-            _insert(rows[p], squared[p], row, dx * dx + dy * dy + dz * dz)
+            distance = dx * dx + dy * dy + dz * dz
+            if distance < squared[p, 2]:
+                _insert(rows[p], squared[p], row, distance)
             if goes_right:
                 right += 1
             else:
@@ -41,11 +43,9 @@ def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarra
 
 @njit(cache=True, fastmath=False, nogil=True)
 def _insert(rows: ndarray, squared: ndarray, row: int, distance: float) -> None:
-    """Keep ``row`` among the three nearest if it is nearer than the last of them."""
-    place = 3
+    """Put ``row`` in its place among the three nearest, of which the last drops out."""
+    place = 2
     while place > 0 and distance < squared[place - 1]:
+        rows[place], squared[place] = rows[place - 1], squared[place - 1]
         place -= 1
-    for k in range(2, place, -1):
-        rows[k], squared[k] = rows[k - 1], squared[k - 1]
-    if place < 3:
-        rows[place], squared[place] = row, distance
+    rows[place], squared[place] = row, distance
