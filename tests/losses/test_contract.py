@@ -1,5 +1,7 @@
 """Every loss against the contract: its oracle, its gradient, the edge cases, and what no loss may depend on."""
 
+import inspect
+
 import pytest
 import torch
 from torch import Tensor
@@ -315,6 +317,9 @@ def test_bad_options_fail_at_construction(row):
         row.module(**{**row.options, "reduction": "avg"})
     with pytest.raises(ValueError, match="nonfinite must be one of"):
         row.module(nonfinite="ignore", **row.options)
+    if "scope" in inspect.signature(row.function).parameters:
+        with pytest.raises(ValueError, match=r"scope must be one of \('image', 'batch'\), got 'level'"):
+            row.module(**{**row.options, "scope": "level"})
 
 
 @classification
@@ -337,9 +342,12 @@ def test_nonfinite_candidates_are_dropped_and_counted(row):
 
 
 @localization
-@pytest.mark.parametrize("seed", range(3))
-def test_localization_value_and_gradient(row, seed):
-    pred, target, iou = make_boxes(seed)
+@pytest.mark.parametrize("case", ["seed 0", "seed 1", "seed 2", "one positive", "ties"])
+def test_localization_value_and_gradient(row, case):
+    pred, target, iou = make_boxes(int(case[-1]) if "seed" in case else 3, positives=1 if "one" in case else 9)
+    if case == "ties":  # every positive errs alike, in every dimension
+        target = torch.zeros_like(target)
+        pred, iou = target + 0.3, torch.full_like(iou, 0.6)
 
     def oracle(values: Tensor) -> float:
         frozen = Frozen(pred=pred.tolist())

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from lidar_rank.losses import DecayingSmoothL1Loss, authentic_smooth_l1_loss, balanced_l1_loss, smooth_l1_loss
+from lidar_rank.losses import (
+    AuthenticSmoothL1Loss,
+    BalancedL1Loss,
+    DecayingSmoothL1Loss,
+    SmoothL1Loss,
+    authentic_smooth_l1_loss,
+    balanced_l1_loss,
+    smooth_l1_loss,
+)
 from tests.losses.problems import make_boxes
 
 
@@ -48,3 +56,21 @@ def test_decay_counts_training_steps_and_is_saved():
     for _ in range(2):
         torch.testing.assert_close(resumed(pred, target), smooth_l1_loss(pred, target, beta=1e-3))
     assert resumed.step == len(widths)
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (SmoothL1Loss, {"beta": 0}, "beta must be > 0, got 0"),
+        (AuthenticSmoothL1Loss, {"mu": -0.02}, "mu must be > 0, got -0.02"),
+        (BalancedL1Loss, {"alpha": 0}, "alpha must be > 0"),
+        (BalancedL1Loss, {"gamma": 0}, "gamma must be > 0"),
+        (BalancedL1Loss, {"beta": float("nan")}, "beta must be > 0, got nan"),
+        (DecayingSmoothL1Loss, {"beta": 1, "decay": 0, "period": 5}, "decay must be > 0"),
+        (DecayingSmoothL1Loss, {"beta": 1, "decay": 0.1, "period": 0}, "period must be > 0"),
+        (DecayingSmoothL1Loss, {"beta": 1, "decay": 0.1, "period": 5, "mode": "step"}, "mode must be one of .*'step'"),
+    ],
+)
+def test_bad_options(module, options, message):
+    with pytest.raises(ValueError, match=message):
+        module(**options)
