@@ -119,6 +119,31 @@ def test_plate_that_fills_its_image_box_is_wholly_visible():
     assert_allclose(visible_shares(world.scene, KITTI_CALIBRATION, np.array([0]), box_px), 1)
 
 
+def test_nothing_hides_an_object_whose_outline_has_gaps():
+    """Two blocks of one object at opposite corners of its image box, and a wall behind."""
+    low, high = box((20, 0, -1.7), (20.1, 1, -0.9), Material.PAINT), box((20, -1, -0.9), (20.1, 0, 0.0), Material.PAINT)
+    wall = box((30, -9, -9), (31, 9, 9), Material.STONE)
+    scene = build_scene(join([low, high, wall]), np.repeat([0, 0, -1], 12), np.full(36, 0.3, np.float32))
+    corners, _ = KITTI_CALIBRATION.lidar_to_image(np.concatenate([low.vertices, high.vertices]).astype(float))
+    box_px = np.concatenate([corners.min(0), corners.max(0)])[None]
+    assert_allclose(visible_shares(scene, KITTI_CALIBRATION, np.array([0]), box_px), 1)
+
+
+def test_labels_begin_with_the_nearest_object():
+    cars = [("Car", x, y, -1.7, 4.0, 1.6, 1.5) for x, y in ((30.0, 4.0), (12.0, -3.0), (20.0, 0.0))]
+    assert [line[13] for line in labels_of(world_of(*cars))] == sorted(line[13] for line in labels_of(world_of(*cars)))
+    assert len(labels_of(world_of(*cars))) == 3
+
+
+def test_car_beside_the_camera_is_cut_at_the_border_and_ends_where_its_front_does():
+    """Its rear is behind the camera, where a projection would land on the other side of the image."""
+    (label,) = labels_of(world_of(("Car", 4.0, 3.2, -1.7, 8.0, 1.6, 1.5)))
+    front, _ = KITTI_CALIBRATION.lidar_to_image(np.array([[8.0, y, z] for y in (2.4, 4.0) for z in (-1.7, -0.2)]))
+    left, top, right, bottom = (float(x) for x in label[4:8])
+    assert_allclose([left, right, top, bottom], [0, front[:, 0].max(), front[:, 1].min(), IMAGE_SIZE[1] - 1], atol=0.01)
+    assert float(label[1]) > 0.7
+
+
 @pytest.mark.parametrize("y", [40.0, -40.0])
 def test_objects_outside_the_image_have_no_line(y):
     assert labels_of(world_of(("Car", 10.0, y, -1.7, 4.0, 1.6, 1.5))) == []

@@ -75,6 +75,13 @@ def test_intensity_comes_in_hundredths_and_follows_the_albedo():
     assert means[0] < means[1] < means[2]
 
 
+def test_intensity_falls_with_range():
+    near, far = (
+        scan(scene_of(wall_at(x, half=90), albedo=0.5), np.random.default_rng(0), AHEAD_DEG)[0] for x in (12.0, 60.0)
+    )
+    assert far[:, 3].mean() < near[:, 3].mean() - 0.15
+
+
 def test_returns_are_lost_with_range_and_on_grazed_or_dark_surfaces():
     def share(mesh: Mesh, albedo: float) -> float:
         points, _ = scan(scene_of(mesh, albedo=albedo), np.random.default_rng(0), AHEAD_DEG)
