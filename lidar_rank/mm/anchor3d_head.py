@@ -33,6 +33,12 @@ class PerImageAnchor3DHead(Anchor3DHead):
         super().__init__(*args, loss_cls=_UNSAMPLED_SIGMOID, **kwargs)
         self.init_cfg["override"]["bias_prob"] = prior_prob
         self.loss_cls = MODELS.build(loss_cls)
+        for name, unweighted in (("code_weight", None), ("pos_weight", -1)):
+            if self.train_cfg and self.train_cfg.get(name, unweighted) != unweighted:
+                raise ValueError(
+                    f"train_cfg.{name} must be {unweighted}: losses of scope lidar_rank take no weights, got"
+                    f" {self.train_cfg[name]}"
+                )
 
     def loss_by_feat(
         self,

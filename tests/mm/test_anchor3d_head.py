@@ -9,6 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
+from lidar_rank.analysis import count_reverse_pairs
 from lidar_rank.geometry import pairwise_iou_3d
 from lidar_rank.mm.registry import MODELS as OUR_MODELS
 
@@ -170,3 +171,69 @@ def test_dr_loss_ranks_within_each_image():
     swapped = losses(head, objects(CAR_B), objects(CAR_A))["loss_cls"]
     assert torch.isfinite(both)
     assert both != swapped
+
+
+LOSSES = [
+    "SigmoidFocalLoss",
+    "BinaryCrossEntropyLoss",
+    "DRLoss",
+    "RankDetLoss",
+    "GlobalRankingLoss",
+    "ClassRankingLoss",
+    "IoURankingLoss",
+    "GHMCLoss",
+    "IoUBalancedClsLoss",
+    "APLoss",
+]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_a_whole_batch_without_objects_gives_every_loss_a_graph_and_no_nan(loss):
+    head = build(OURS | {"loss_cls": {"type": f"lidar_rank.{loss}"}})
+    values = losses(head, objects(), objects())
+    gradients = torch.autograd.grad(sum(values.values()), list(head.parameters()))
+    assert all(torch.isfinite(part).all() for part in (*values.values(), *gradients))
+
+
+@pytest.mark.parametrize(("column", "value"), [(3, 0.0), (5, -1.0), (0, float("nan"))])
+def test_an_object_that_is_none_is_named_with_its_scan(column, value):
+    head = build(OURS)
+    bad = list(CAR_B)
+    bad[column] = value
+    metas = [{"box_type_3d": LiDARInstance3DBoxes, "lidar_path": f"scans/{i}.bin"} for i in range(2)]
+    outs = head([torch.zeros(2, CHANNELS, CELLS, CELLS)])
+    with pytest.raises(ValueError, match=r"object 1 of scan scans/1\.bin must be finite with positive sizes, got \["):
+        head.loss_by_feat(*outs, [objects(CAR_A), objects(CAR_A, bad)], metas)
+
+
+def test_a_loss_that_needs_overlaps_says_so_in_a_head_that_gives_none():
+    flat = {"type": "lidar_rank.FlatLoss", "loss": {"type": "lidar_rank.IoURankingLoss"}}
+    flat = MODELS.build(flat)
+    with pytest.raises(ValueError, match=r"iou_ranking_loss needs iou=, the overlap of each positive's regressed box"):
+        flat(torch.zeros(3, 1), torch.tensor([0, 0, 1]))
+
+
+def test_weights_that_the_losses_cannot_take_are_refused():
+    for option in ({"code_weight": [1.0] * 7}, {"pos_weight": 2.0}):
+        train_cfg = ConfigDict(assigner=assigner(0.6, 0.45), allowed_border=0, **{"pos_weight": -1, **option})
+        with pytest.raises(ValueError, match=rf"train_cfg\.{next(iter(option))}"):
+            build(OURS | {"train_cfg": train_cfg})
+
+
+def test_candidates_are_what_the_loss_sees_and_what_analysis_takes():
+    head = build(OURS | {"loss_cls": {"type": "lidar_rank._RecordingLoss"}}, classes=2)
+    for parameter in head.conv_reg.parameters():
+        parameter.data *= 0.1
+    scene = [objects(CAR_A, WALKER, labels=[0, 1]), objects(CAR_B)]
+    losses(head, *scene)
+    torch.manual_seed(1)
+    features = torch.randn(IMAGES, CHANNELS, CELLS, CELLS)
+    scene = [objects(CAR_A, WALKER, labels=[0, 1]), objects(CAR_B)]
+    found = head.candidates([features], scene, [{}] * IMAGES)
+    torch.testing.assert_close(found.scores, head.loss_cls.seen["logits"].sigmoid())
+    assert torch.equal(found.labels, head.loss_cls.seen["labels"])
+    torch.testing.assert_close(found.iou, head.loss_cls.seen["iou"])
+    assert not any(part.requires_grad for part in found)
+    pairs = count_reverse_pairs(*(part.numpy() for part in found))
+    assert pairs.foreground_background.total > 0
+    assert pairs.positive_positive.total > 0
