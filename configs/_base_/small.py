@@ -2,7 +2,7 @@
 _base_ = ["mmdet::_base_/default_runtime.py"]
 custom_imports = dict(imports=["lidar_rank.mm"])
 
-epochs = 6
+epochs = 4
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=epochs)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")
@@ -19,4 +19,4 @@ custom_hooks = [
     dict(type="lidar_rank.EpochSeedHook"),
     dict(type="lidar_rank.CheckpointFitsHook"),
 ]
-default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=1))
+default_hooks = dict(logger=dict(interval=10), checkpoint=dict(max_keep_ckpts=2))
