@@ -4,6 +4,9 @@ import random
 
 import pytest
 import torch
+
+pytest.importorskip("PIL", reason="the example reads images with Pillow")
+
 from PIL import Image, ImageDraw
 
 from tools.examples import dense_detector

@@ -6,7 +6,7 @@
 ROOT is a KITTI-format root with image_2, label_2 and ImageSets. Every point of three feature maps is a candidate: it
 says for each class how sure it is, and how far the four sides of the box are. Training starts with focal loss and goes
 on with the loss that was asked for. At the end AP50 on the validation split is printed; the output folder then holds
-detections.png (labels white, detections with their scores in colour) and detector.pth.
+detections.png (labels white, detections with their scores in colour) and detector.pth. Pillow reads the images.
 """
 
 import argparse
