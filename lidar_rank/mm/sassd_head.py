@@ -1,6 +1,8 @@
 """The head of SA-SSD: anchors on seen ground, and confidences read from the parts of each box."""
 
 import math
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -19,6 +21,13 @@ from lidar_rank.mm.sassd import SASSDFeatures
 _BEV_OF_3D = [0, 1, 3, 4, 6]
 _OUT_OF_REACH_M = 1e5
 _POSITIVE_IOU = 0.7
+
+
+class _Candidates(NamedTuple):
+    """Boxes of one scan that may be objects."""
+
+    boxes: Tensor  # (candidate, 7)
+    labels: Tensor  # (candidate,)
 
 
 @MODELS.register_module()
@@ -40,6 +49,9 @@ class SASSDHead(PerImageAnchor3DHead):
         test_cfg: ``score_thr`` of the confidence and ``nms_thr``, overlap seen from above, of a class.
         *args: As :class:`PerImageAnchor3DHead`.
         **kwargs: As :class:`PerImageAnchor3DHead`.
+
+    Raises:
+        ValueError: ``use_direction_classifier`` is False.
     """
 
     def __init__(
@@ -54,6 +66,8 @@ class SASSDHead(PerImageAnchor3DHead):
         **kwargs,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if not self.use_direction_classifier:
+            raise ValueError("SASSDHead turns its candidates by their direction: use_direction_classifier must be True")
         self.init_cfg, self.prior_prob = None, prior_prob
         self.candidate_score_thr = candidate_score_thr
         self.part_warping, self.loss_part = MODELS.build(part_warping), MODELS.build(loss_part)
@@ -81,7 +95,7 @@ class SASSDHead(PerImageAnchor3DHead):
         metas = self._with_occupied(x, [sample.metainfo for sample in batch_data_samples])
         outs = self(x)
         losses = self.loss_by_feat(*outs, objects, metas)
-        candidates = [found["boxes"] for found in self._candidates(outs, metas)]
+        candidates = [found.boxes for found in self._candidates(outs, metas)]
         losses["loss_part"] = self._loss_of_parts(x.part_map, candidates, boxes)
         return losses
 
@@ -122,24 +136,24 @@ class SASSDHead(PerImageAnchor3DHead):
         """Detections of each scan, best first within a class."""
         metas = self._with_occupied(x, [sample.metainfo for sample in batch_data_samples])
         candidates = self._candidates(self(x), metas)
-        logits = self.part_warping(x.part_map, [found["boxes"] for found in candidates])
+        logits = self.part_warping(x.part_map, [found.boxes for found in candidates])
         return [
             self._detections(found, own.sigmoid(), meta)
             for found, own, meta in zip(candidates, logits, metas, strict=True)
         ]
 
-    def _detections(self, candidates: dict[str, Tensor], confidence: Tensor, meta: dict) -> InstanceData:
+    def _detections(self, candidates: _Candidates, confidence: Tensor, meta: dict) -> InstanceData:
         kept = []
         for label in range(self.num_classes):
-            rows = ((confidence > self.test_cfg.score_thr) & (candidates["labels"] == label)).nonzero().squeeze(1)
-            boxes = candidates["boxes"][rows][:, _BEV_OF_3D].cpu().numpy()
+            rows = ((confidence > self.test_cfg.score_thr) & (candidates.labels == label)).nonzero().squeeze(1)
+            boxes = candidates.boxes[rows][:, _BEV_OF_3D].cpu().numpy()
             best = nms_bev(boxes, confidence[rows].cpu().numpy(), self.test_cfg.nms_thr)
             kept.append(rows[torch.from_numpy(best).to(rows.device)])
         rows = torch.cat(kept)
         return InstanceData(
-            bboxes_3d=meta["box_type_3d"](candidates["boxes"][rows], box_dim=self.box_code_size),
+            bboxes_3d=meta["box_type_3d"](candidates.boxes[rows], box_dim=self.box_code_size),
             scores_3d=confidence[rows],
-            labels_3d=candidates["labels"][rows],
+            labels_3d=candidates.labels[rows],
         )
 
     def _with_occupied(self, x: SASSDFeatures, metas: list[dict]) -> list[dict]:
@@ -172,8 +186,8 @@ class SASSDHead(PerImageAnchor3DHead):
         labels = labels.masked_fill(~occupied | (weights == 0), -1)
         return level.reshape(-1, self.box_code_size), labels, boxes, directions
 
-    def _candidates(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[dict[str, Tensor]]:
-        """Boxes (candidate, 7) and labels (candidate,) of the occupied anchors of each scan that score well enough."""
+    def _candidates(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[_Candidates]:
+        """Boxes of the occupied anchors of each scan that score well enough."""
         cls_scores, bbox_preds, dir_cls_preds = outs
         scores, labels = seam.by_image(cls_scores, self.num_classes).sigmoid().max(-1)
         deltas = seam.by_image(bbox_preds, self.box_code_size)
@@ -186,7 +200,7 @@ class SASSDHead(PerImageAnchor3DHead):
             boxes = self._facing(boxes, directions[scan, rows])
             # Early in training exp() of a size overflows now and then: such a box is nowhere.
             real = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
-            found.append({"boxes": boxes[real], "labels": labels[scan, rows][real]})
+            found.append(_Candidates(boxes[real], labels[scan, rows][real]))
         return found
 
     def _facing(self, boxes: Tensor, directions: Tensor) -> Tensor:
@@ -207,7 +221,7 @@ class SASSDHead(PerImageAnchor3DHead):
         ) / len(boxes)
 
 
-def _mean(losses) -> Tensor:
+def _mean(losses: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(losses)).mean()
 
 

@@ -23,7 +23,7 @@ from .conftest import CONFIGS
 
 FULL = CONFIGS / "sassd" / "sassd_kitti-car.py"
 SMALL = CONFIGS / "sassd" / "sassd_kitti-car_small.py"
-FILES = sorted((CONFIGS / "sassd").glob("*.py"))
+FILES = sorted((CONFIGS / "sassd").glob("sassd_kitti-car*.py"))
 CARS = [[8.0, 1.0, -1.7, 4.0, 1.7, 1.5, 0.2], [15.0, -4.0, -1.7, 3.9, 1.6, 1.5, 1.7]]
 COARSE = [0.6, 0.6, 0.2]
 LOSSES = {"loss_cls", "loss_bbox", "loss_dir", "loss_part", "loss_aux_foreground", "loss_aux_centre"}

@@ -225,12 +225,12 @@ def test_candidates_are_occupied_anchors_above_the_threshold_decoded_and_turned(
     deltas = outs[1][0].permute(0, 2, 3, 1).reshape(-1, 7)[rows]
     boxes = head.bbox_coder.decode(anchors_of(head)[rows], deltas)
     assert 20 < len(rows) < len(scores) * 0.3
-    assert_close(found["boxes"][:, :6], boxes[:, :6])
-    turn = (found["boxes"][:, 6] - boxes[:, 6]) / math.pi
+    assert_close(found.boxes[:, :6], boxes[:, :6])
+    turn = (found.boxes[:, 6] - boxes[:, 6]) / math.pi
     assert_close(turn, turn.round(), rtol=0, atol=1e-5)
     backwards = outs[2][0].permute(0, 2, 3, 1).reshape(-1, 2)[rows].argmax(1) == 1
     assert 5 < backwards.sum() < len(rows) - 5
-    assert ((found["boxes"][:, 6].cos() < 0) == backwards).all()
+    assert ((found.boxes[:, 6].cos() < 0) == backwards).all()
 
 
 def test_direction_classes_split_at_the_sensors_forward_axis():
@@ -303,23 +303,23 @@ def test_the_confidence_of_the_parts_is_the_score(classes):
     head = build(classes, std=0.1).eval()
     x = features(1)
     (found,) = head._candidates(head(x), head._with_occupied(x, [{}]))
-    logits = torch.randn(len(found["boxes"]), generator=torch.Generator().manual_seed(2))
+    logits = torch.randn(len(found.boxes), generator=torch.Generator().manual_seed(2))
     head.part_warping = Recorded(lambda _: [logits])
     (got,) = head.predict(x, [sample()])
     assert_close(head.part_warping.inputs[0], x.part_map)
-    assert_close(head.part_warping.inputs[1][0], found["boxes"])
+    assert_close(head.part_warping.inputs[1][0], found.boxes)
 
     scores = logits.sigmoid()
     want = []
     for label in range(classes):
-        rows = ((scores > 0.3) & (found["labels"] == label)).nonzero().squeeze(1).numpy()
-        boxes = found["boxes"].detach().double().numpy()[rows][:, [0, 1, 3, 4, 6]]
+        rows = ((scores > 0.3) & (found.labels == label)).nonzero().squeeze(1).numpy()
+        boxes = found.boxes.detach().double().numpy()[rows][:, [0, 1, 3, 4, 6]]
         want += rows[greedy_nms(boxes, scores.numpy()[rows], 0.1)].tolist()
     assert (scores < 0.3).any()
     assert 3 < len(want) < (scores > 0.3).sum()
     assert_close(got.scores_3d, scores[want])
-    assert_close(got.bboxes_3d.tensor, found["boxes"].detach()[want])
-    assert got.labels_3d.tolist() == found["labels"][want].tolist()
+    assert_close(got.bboxes_3d.tensor, found.boxes.detach()[want])
+    assert got.labels_3d.tolist() == found.labels[want].tolist()
     assert isinstance(got.bboxes_3d, LiDARInstance3DBoxes)
 
 
@@ -330,7 +330,7 @@ def test_nothing_is_detected_where_nothing_was_seen():
     head.part_warping = Recorded(lambda boxes: [own.new_full((len(own),), 3.0) for own in boxes])
     for voxels, most_m in ((seen, 3.0 + 2.0), (seen[:0], 0.0)):
         (found,) = head._candidates(head(features(1)), head._with_occupied(features(1, voxels), [{}]))
-        assert (len(found["boxes"]) == 0) == (most_m == 0)
+        assert (len(found.boxes) == 0) == (most_m == 0)
         (got,) = head.predict(features(1, voxels), [sample()])
         assert (len(got.scores_3d) == 0) == (most_m == 0)
 
@@ -386,3 +386,8 @@ def test_boxes_that_overflow_are_no_candidates():
     head.conv_reg.bias.data[3:6] = 1e3
     loss = head.loss(features(1), [sample()])
     assert torch.isfinite(loss["loss_part"])
+
+
+def test_a_head_without_directions_is_refused():
+    with pytest.raises(ValueError, match="use_direction_classifier must be True"):
+        build(use_direction_classifier=False)
