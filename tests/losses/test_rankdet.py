@@ -15,6 +15,7 @@ from lidar_rank.losses import (
     rank_det_loss,
 )
 from tests.losses.problems import make_problem
+from tests.oracles import losses as oracles
 
 KERNELS = {"exp": torch.exp, "sigmoid": torch.sigmoid, "logistic": F.softplus}
 
@@ -193,3 +194,14 @@ def test_bad_options(option, message):
 def test_unbounded_scores_need_the_exponential():
     with pytest.raises(ValueError, match="score='logit' needs surrogate='exp'"):
         GlobalRankingLoss(surrogate="logistic", score="logit")
+
+
+@pytest.mark.parametrize("mining", ["none", "ohem", "group"])
+@pytest.mark.parametrize("class_groups", [3, 15])
+def test_sum_with_one_class(mining, class_groups):
+    """Then the global and the class-specific term are the same, unless they group the scores differently."""
+    problem = make_problem(6, classes=1)
+    options = {"mining": mining, "class_groups": class_groups, "global_weight": 0.5, "class_weight": 2.0}
+    got = rank_det_loss(problem.logits, problem.labels, iou=problem.iou, level=problem.level, **options)
+    lists = (tensor.tolist() for tensor in (problem.logits, problem.labels, problem.iou, problem.level))
+    assert got.item() == pytest.approx(oracles.rank_det(*lists, None, **options), rel=1e-12)
