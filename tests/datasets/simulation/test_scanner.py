@@ -46,6 +46,15 @@ def test_points_lie_on_their_beam_at_the_range_of_the_wall():
     assert miss.min(1).max() < 2e-3, "noise is along the beam; files round to the millimetre"
 
 
+def test_noise_differs_from_pulse_to_pulse_and_between_beams():
+    points, _ = scan(scene_of(wall_at(10.0)), np.random.default_rng(0), np.tile([0.2, 1.8], (64, 1)))
+    reach = np.hypot(points[:, 0], points[:, 1])[:, None]
+    beam = np.abs(points[:, 2:3] - BEAM_ORIGIN_M - reach * np.tan(np.radians(BEAM_ELEVATION_DEG))).argmin(1)
+    of_beam = [points[beam == k, 0] for k in range(64)]
+    assert 0.006 < np.mean([x.std() for x in of_beam]) < 0.018, "within two degrees of one beam"
+    assert 0.015 < np.std([x.mean() for x in of_beam]) < 0.03, "from beam to beam"
+
+
 def test_files_hold_beam_after_beam_each_with_rising_azimuth():
     points, _ = scan(scene_of(wall_at(10.0), wall_at(-10.5)), np.random.default_rng(0), FULL_TURN_DEG)
     azimuth = np.arctan2(points[:, 1], points[:, 0]) % (2 * np.pi)
@@ -80,6 +89,16 @@ def test_intensity_falls_with_range():
         scan(scene_of(wall_at(x, half=90), albedo=0.5), np.random.default_rng(0), AHEAD_DEG)[0] for x in (12.0, 60.0)
     )
     assert far[:, 3].mean() < near[:, 3].mean() - 0.15
+
+
+def test_weak_returns_read_zero_and_strong_ones_do_not():
+    def share_of_zeros(x: float, albedo: float) -> float:
+        points, _ = scan(scene_of(wall_at(x, half=90), albedo=albedo), np.random.default_rng(0), AHEAD_DEG)
+        assert len(points) > 1000
+        return float((points[:, 3] == 0).mean())
+
+    assert share_of_zeros(40.0, 0.2) > 0.4
+    assert share_of_zeros(10.0, 0.5) < 0.01
 
 
 def test_returns_are_lost_with_range_and_on_grazed_or_dark_surfaces():
