@@ -10,6 +10,7 @@ OUT/ROW/SEED/result.json: what has one is skipped, and a run that was killed res
 """
 
 import argparse
+import ast
 import json
 import os
 import subprocess
@@ -18,7 +19,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from lidar_rank.cli import _literal
 from lidar_rank.datasets.kitti_files import write_atomically
 
 ROOT = Path(__file__).parents[1]
@@ -91,7 +91,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="default %(default)s")
     parser.add_argument("--scans", type=int, default=300, help="to train on (default %(default)s)")
     parser.add_argument("--held-back", type=int, default=100, help="scans to test on (default %(default)s)")
-    parser.add_argument("--epochs", type=int, default=5, help="default %(default)s")
+    parser.add_argument("--epochs", type=int, default=4, help="default %(default)s")
     parser.add_argument("--report", action="store_true", help="only write the table")
     options = parser.parse_args()
     options.data = options.data or options.out / "kitti"
@@ -139,7 +139,7 @@ def _measure(row: str, checkpoint: Path, folder: Path, root: Path, epochs: int) 
     from lidar_rank.analysis import ReversePairs, count_reverse_pairs
     from lidar_rank.mm import running
 
-    settings = {key: _literal(value) for key, value in _settings(row, epochs).items()}
+    settings = {key: ast.literal_eval(value) for key, value in _settings(row, epochs).items()}
     settings |= {
         "test_evaluator.extra_overlaps": (0.5, 0.75, 0.8),
         "test_dataloader.num_workers": 0,

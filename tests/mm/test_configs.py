@@ -15,7 +15,7 @@ from lidar_rank.mm.losses import SumLoss
 
 from .conftest import CONFIGS
 
-FILES = sorted(path for folder in ("second", "pointpillars") for path in (CONFIGS / folder).glob("*.py"))
+FILES = sorted(path for folder in ("second", "pointpillars", "sassd") for path in (CONFIGS / folder).glob("*.py"))
 SMALL = [path for path in FILES if path.stem.endswith("_small")]
 
 # Part of the file's name -> classification loss (of a blend: its end), localization loss.
@@ -62,10 +62,10 @@ def tiny(path: Path) -> dict:
     """Settings that shrink any small config to voxels of 0.6 m and less width, for two steps and one evaluation."""
     config = Config.fromfile(path)
     pillars = config.model.voxel_encoder.type == "PillarFeatureNet"
+    sassd = config.model.type == "lidar_rank.SASSD"
     options = {
         "model.data_preprocessor.voxel_layer.voxel_size": [0.6, 0.6, 4 if pillars else 0.2],
-        "model.data_preprocessor.voxel_layer.max_voxels": (400, 400),
-        "model.backbone.layer_nums": [1] * len(config.model.backbone.layer_nums),
+        "model.data_preprocessor.voxel_layer.max_voxels": (200, 200),
         "train_cfg.max_epochs": 2,
         "train_cfg.val_interval": 2,
         "train_dataloader.batch_size": 4,
@@ -77,18 +77,26 @@ def tiny(path: Path) -> dict:
         "default_hooks.checkpoint.interval": 3,
         "load_from": None,
     }
+    if sassd:
+        options |= {
+            "model.middle_encoder.sparse_shape": (20, 64, 64),
+            "model.backbone.depth": 1,
+            "model.auxiliary.voxel_size_m": [0.6, 0.6, 0.2],
+            "model.bbox_head.voxel_size": [0.6, 0.6, 0.2],
+        }
+    else:
+        options["model.backbone.layer_nums"] = [1] * len(config.model.backbone.layer_nums)
     if pillars:
         options |= {
             "model.voxel_encoder.voxel_size": [0.6, 0.6, 4],
             "model.middle_encoder.output_shape": [64, 64],
         }
-    else:
+    elif not sassd:
         options["model.middle_encoder.sparse_shape"] = [21, 64, 64]
-    if "3class" in path.stem:  # so few scans may hold no object of a class, which the host's sampler then misses
-        options["train_dataloader.dataset.dataset.pipeline.2.db_sampler.sample_groups"] = {
-            "Pedestrian": 0,
-            "Cyclist": 0,
-        }
+    if "3class" in path.stem:  # so few scans may hold no object of a class, which the host's sampler cannot bear
+        sampler = "train_dataloader.dataset.dataset.pipeline.2.db_sampler"
+        rare = {"Pedestrian": 0, "Cyclist": 0}
+        options |= {f"{sampler}.sample_groups": rare, f"{sampler}.prepare.filter_by_min_points": rare}
     return options
 
 

@@ -1,0 +1,13 @@
+# RankDetNet's three losses on the anchors, after a warm-up with focal loss.
+_base_ = ["./sassd_kitti-car_small.py"]
+model = dict(
+    bbox_head=dict(
+        loss_cls=dict(
+            _delete_=True,
+            type="lidar_rank.BlendLoss",
+            start=dict(type="lidar_rank.SigmoidFocalLoss", scope="image"),
+            end=dict(type="lidar_rank.RankDetLoss"),
+        )
+    )
+)
+custom_hooks = [*_base_.custom_hooks, dict(type="lidar_rank.WarmUpHook")]
