@@ -1,0 +1,173 @@
+"""Every 2D config builds the losses that its name promises, takes two steps and is evaluated, on tiny images."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from mmdet.datasets import CocoDataset
+from mmdet.models.losses import GIoULoss
+from mmengine.config import Config
+from PIL import Image
+from torch import nn
+
+from lidar_rank import losses
+from lidar_rank.mm import running
+
+from .conftest import CONFIGS
+from .images import SIZE, coco_root, kitti_root, label_line, voc_root
+
+FOLDERS = ("retinanet", "atss", "ssd", "foveabox", "faster_rcnn")
+FILES = sorted(path for folder in FOLDERS for path in (CONFIGS / folder).glob("*.py"))
+CLS, LOC = losses.SigmoidFocalLoss, losses.SmoothL1Loss
+PROMISED = {
+    "dr": (losses.DRLoss, LOC),
+    "rankdet": (losses.RankDetLoss, LOC),
+    "ghm": (losses.GHMCLoss, losses.GHMRLoss),
+    "iou-balanced": (losses.IoUBalancedClsLoss, losses.IoUBalancedLocLoss),
+    "ap": (losses.APLoss, LOC),
+}
+
+
+def dense_losses(path: Path) -> tuple[type, type]:
+    """A name is detector, loss (the baseline's is not named), model and data: retinanet_dr_r50_fpn_1x_coco."""
+    middle = path.stem.split("_")[1]
+    if path.parent.name == "ssd" and middle not in PROMISED:
+        return losses.BinaryCrossEntropyLoss, LOC
+    return PROMISED.get(middle, (CLS, LOC))
+
+
+def check_losses(model: nn.Module, config: Config, path: Path) -> None:
+    """The losses are those of the name, with what goes with them."""
+    if path.parent.name == "faster_rcnn":
+        expected = {"ghm-r": losses.GHMRLoss, "iou-balanced": losses.IoUBalancedLocLoss}
+        assert type(model.roi_head.bbox_head.loss_bbox) is expected.get(path.stem.split("_")[1], LOC)
+        return
+    head = model.bbox_head
+    cls, loc = dense_losses(path)
+    assert type(head.loss_cls.end if isinstance(head.loss_cls, losses.BlendLoss) else head.loss_cls) is cls
+    assert type(head.loss_bbox) is (GIoULoss if path.parent.name == "atss" else loc)
+    if cls is losses.RankDetLoss:
+        assert head.loss_cls.progress == 1, "two steps: the first warms up, the second ranks"
+    if cls is losses.DRLoss:
+        assert head.init_cfg["override"]["bias_prob"] == 0.5
+    if cls is losses.GHMCLoss:
+        assert config.optim_wrapper.clip_grad.max_norm == 35
+        assert head.loss_bbox.loss_weight == 10
+
+
+def places(config: dict | list, name: str = "") -> Iterator[tuple[str, dict]]:
+    """Every dict inside a config, with its dotted key."""
+    if isinstance(config, dict):
+        yield name, config
+    children = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for key, child in children:
+        yield from places(child, f"{name}.{key}" if name else str(key))
+
+
+def tiny(config: Config) -> dict:
+    """Settings that make any config a matter of a second: a thin network, small images, two steps."""
+    options = {
+        "train_cfg.max_epochs": 1,
+        "train_cfg.val_interval": 1,
+        "default_hooks.logger.interval": 1,
+        "default_hooks.checkpoint.interval": 9,
+        "model.backbone.init_cfg": None,
+        "model.test_cfg.rcnn.score_thr" if "rcnn" in config.model.test_cfg else "model.test_cfg.score_thr": 0.0,
+    }
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        options |= {f"{loader}.num_workers": 0, f"{loader}.persistent_workers": False, f"{loader}.batch_size": 1}
+    for name, part in places({key: config[key] for key in ("train_dataloader", "val_dataloader")}):
+        if part.get("type") == "Resize" and tuple(part.scale) != (300, 300):
+            options[f"{name}.scale"] = (96, 64)
+        if part.get("type") == "RepeatDataset":
+            options[f"{name}.times"] = 1
+        if part.get("type") == "ConcatDataset":
+            options[f"{name}.datasets"] = part.datasets[:1]
+    if config.model.backbone.type == "SSDVGG":
+        small = Config.fromfile(CONFIGS / "ssd" / "ssd300_r18_small_bccd.py").model
+        options |= {
+            "model.backbone": {"_delete_": True, **small.backbone},
+            "model.neck": small.neck,
+            "model.bbox_head.in_channels": small.bbox_head.in_channels,
+        }
+    elif config.model.backbone.depth == 50:
+        options |= {
+            "model.backbone.depth": 18,
+            "model.backbone.base_channels": 8,
+            "model.neck.in_channels": [8, 16, 32, 64],
+        }
+    return options
+
+
+@pytest.fixture(autouse=True)
+def _no_formatted_config(monkeypatch):
+    """Formatting the config for the log takes the host longer than two steps of a tiny network."""
+    monkeypatch.setattr(Config, "pretty_text", "")
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images in each format, where the host's configs look for them; one has no object."""
+    root = tmp_path_factory.mktemp("images")
+    boxes = [(10, 12, 60, 70), (90, 20, 190, 96)]
+    coco = {1: [(0, *boxes[0]), (2, *boxes[1])], 2: [(1, *boxes[0])]}
+    coco_root(root / "data/coco", coco, classes=CocoDataset.METAINFO["classes"])
+    voc = {"a": [("car", *boxes[0]), ("person", *boxes[1])], "b": [("dog", *boxes[0])]}
+    voc_root(root / "data/VOCdevkit/VOC2007", voc)
+    kitti = {"000000": [label_line("Car", *boxes[1]), label_line("DontCare", 5, 5, 30, 30)], "000001": []}
+    kitti_root(root / "kitti", kitti)
+    voc_root(root / "bccd", {"a": [("RBC", *boxes[0]), ("WBC", *boxes[1])], "b": [("Platelets", *boxes[0])]})
+    return root
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_config_trains_two_steps_and_is_evaluated(path, data, monkeypatch, tmp_path):
+    monkeypatch.chdir(data)
+    monkeypatch.setenv("KITTI_ROOT", str(data / "kitti"))
+    monkeypatch.setenv("BCCD_ROOT", str(data / "bccd"))
+    config, steps, models = Config.fromfile(path), [], []
+
+    def keep_step(self, runner, batch_idx, data_batch=None, outputs=None):  # noqa: ARG001
+        models.append(runner.model)
+        steps.append({name: float(value) for name, value in outputs.items()})
+
+    def keep_metrics(self, runner, metrics=None):  # noqa: ARG001
+        steps.append(metrics)
+
+    monkeypatch.setattr("mmengine.hooks.IterTimerHook.after_train_iter", keep_step)
+    monkeypatch.setattr("mmengine.hooks.IterTimerHook.after_val_epoch", keep_metrics)
+    running.train(str(path), work_dir=str(tmp_path), options=tiny(config))
+    *trained, metrics = steps
+    assert len(trained) == 2
+    for values in trained:
+        assert {"loss", "loss_cls", "loss_bbox"} <= set(values)
+        assert all(torch.isfinite(torch.tensor(list(values.values()))))
+        assert values["loss_cls"] > 0
+    assert ("pascal_voc/mAP" if "voc0712" in path.stem else "coco/bbox_mAP_50") in metrics
+    check_losses(models[-1], config, path)
+
+
+def test_test_command_writes_pictures_and_coco_results(data, monkeypatch, tmp_path):
+    monkeypatch.setenv("BCCD_ROOT", str(data / "bccd"))
+    path = str(CONFIGS / "retinanet" / "retinanet_r18_small_bccd.py")
+    options = tiny(Config.fromfile(path)) | {"default_hooks.checkpoint.interval": 1}
+    running.train(path, work_dir=str(tmp_path / "w"), options=options)
+    checkpoint = str(tmp_path / "w" / "epoch_1.pth")
+    metrics = running.test(path, checkpoint, work_dir=str(tmp_path / "w"), out=str(tmp_path / "out"), options=options)
+    assert {"coco/bbox_mAP", "coco/bbox_mAP_75", "pascal_voc/mAP"} <= set(metrics)
+    for name in ("a", "b"):
+        assert Image.open(tmp_path / "out" / f"{name}.jpg").size[1] == SIZE[1]
+    found = json.loads((tmp_path / "out" / "results.bbox.json").read_text())
+    assert {row["image_id"] for row in found} == {"a", "b"}
+
+
+def test_missing_data_set_is_one_clear_error(monkeypatch, tmp_path):
+    monkeypatch.setenv("BCCD_ROOT", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match=r"absent/ImageSets/Main/train\.txt, .* BCCD_ROOT=DIR"):
+        running.train(str(CONFIGS / "retinanet" / "retinanet_r18_small_bccd.py"), work_dir=str(tmp_path))
+    monkeypatch.setenv("KITTI_ROOT", str(tmp_path / "absent"))
+    with pytest.raises(FileNotFoundError, match=r"absent/ImageSets/train\.txt, .*\. Name .* KITTI_ROOT=DIR"):
+        running.train(str(CONFIGS / "retinanet" / "retinanet_r18_small_kitti.py"), work_dir=str(tmp_path))
