@@ -24,6 +24,7 @@ from lidar_rank.datasets.kitti_files import write_atomically
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "results" / "ablation_3d.md"
 IMAGE_SIZE = (1242, 375)
+SIZES = [("scans", 300, "scans to train on"), ("held", 100, "scans held back"), ("epochs", 4, "epochs")]
 SETS = {"simulated": "held-back simulated scans", "real": "real validation frames"}
 ROWS = {
     "second/focal": "configs/second/second_kitti-car_small.py",
@@ -72,13 +73,20 @@ COLUMNS = {
 def main() -> None:
     """Run what is missing, then write the table."""
     options = _arguments()
+    _keep_settings(options)
+    failed = []
     if not options.report:
         _make_data(options)
         for seed in range(options.seeds):
             for row in options.rows:
-                _run(row, seed, options)
+                try:
+                    _run(row, seed, options)
+                except subprocess.CalledProcessError as error:
+                    failed.append(f"{row} with seed {seed}: {error}")
                 _write_table(options)
     _write_table(options)
+    if failed:
+        raise SystemExit("\n".join(["ablation_3d: these runs failed; start again to retry them", *failed]))
 
 
 def _arguments() -> argparse.Namespace:
@@ -89,21 +97,36 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, default=TABLE, help="file to write (default docs/results/ablation_3d.md)")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW", help=", ".join(ROWS))
     parser.add_argument("--seeds", type=int, default=3, help="default %(default)s")
-    parser.add_argument("--scans", type=int, default=300, help="to train on (default %(default)s)")
-    parser.add_argument("--held-back", type=int, default=100, help="scans to test on (default %(default)s)")
-    parser.add_argument("--epochs", type=int, default=4, help="default %(default)s")
+    for name, default, meaning in SIZES:
+        parser.add_argument(f"--{name}", type=int, help=f"{meaning} (default: as OUT was begun, else {default})")
     parser.add_argument("--report", action="store_true", help="only write the table")
     options = parser.parse_args()
     options.data = options.data or options.out / "kitti"
     return options
 
 
+def _keep_settings(options: argparse.Namespace) -> None:
+    """Take the sizes that OUT was begun with, or write them down: runs of other sizes do not compare."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    path = options.out / "settings.json"
+    kept = json.loads(path.read_text()) if path.exists() else {name: default for name, default, _ in SIZES}
+    for name, value in kept.items():
+        asked = getattr(options, name)
+        if asked is not None and asked != value and path.exists():
+            raise SystemExit(
+                f"ablation_3d: {options.out} was begun with --{name} {value}, got {asked}; name another --out"
+            )
+        kept[name] = value if asked is None else asked
+        setattr(options, name, kept[name])
+    write_atomically(path, (json.dumps(kept) + "\n").encode())
+
+
 def _make_data(options: argparse.Namespace) -> None:
     from lidar_rank.datasets import prepare_kitti, simulate_kitti
 
     if not (options.data / "kitti_infos_val.pkl").exists():
-        scans = options.scans + options.held_back
-        simulate_kitti(options.data, scans=scans, seed=0, val=options.held_back, images=False, jobs=1)
+        scans = options.scans + options.held
+        simulate_kitti(options.data, scans=scans, seed=0, val=options.held, images=False, jobs=1)
         prepare_kitti(options.data, image_size=IMAGE_SIZE)
 
 
@@ -175,7 +198,7 @@ def _introduction(options: argparse.Namespace, results: dict[str, list[dict]]) -
     real = f" --real {options.real.name}" if options.real else ""
     return f"""# What each loss is worth on the small detectors
 
-{options.scans} simulated scans to train on, {options.held_back} held back, {options.epochs} epochs in batches of 4;
+{options.scans} simulated scans to train on, {options.held} held back, {options.epochs} epochs in batches of 4;
 {number} seeds a row so far. AP in percent, R40, cars within 38.4 m x 38.4 m; AP @0.75 and @0.8 are of moderate
 difficulty. ± is the standard deviation over seeds. F-B, P-N and P-P are the percentages of reversed pairs of
 RankDetNet's table 3, over all anchors: foreground below background, a class's objects below all else, the better placed
@@ -194,14 +217,16 @@ def _section(name: str, results: dict[str, list[dict]]) -> str:
     for row, runs in results.items():
         measured = [run[name] for run in runs if name in run]
         if measured:
-            cells = (" / ".join(_cell(run[key] for run in measured) for key in keys) for keys in COLUMNS.values())
+            cells = (
+                " / ".join(_cell([run[key] for run in measured], key) for key in keys) for keys in COLUMNS.values()
+            )
             lines.append(f"| {row} | {len(measured)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(values: Iterable[float]) -> str:
-    values = list(values)
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+def _cell(values: Sequence[float], key: str) -> str:
+    digits = 2 if key.startswith("reversed") else 1
+    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
 
 
 def _commands(rows: Iterable[str], options: argparse.Namespace) -> str:
