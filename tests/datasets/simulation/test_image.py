@@ -1,13 +1,15 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from lidar_rank.datasets.simulation.builder import World
-from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION, camera_rays
 from lidar_rank.datasets.simulation.image import render
 from lidar_rank.datasets.simulation.materials import Material
-from lidar_rank.datasets.simulation.mesh import box, join
-from lidar_rank.datasets.simulation.scanner import build_scene
+from lidar_rank.datasets.simulation.mesh import Mesh, box, join
+from lidar_rank.datasets.simulation.scanner import build_scene, cast
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +43,29 @@ def test_sky_is_above_and_ground_below(world):
     assert ground.std() > 3
 
 
-def test_block_throws_a_shadow(world):
-    """Ground next to the block is darker on the side away from the sun than the lit ground."""
+def test_far_ground_fades_into_the_sky(world):
     image = render(world, KITTI_CALIBRATION, np.random.default_rng(0)).astype(float)
-    ground = image[260:, :].mean(-1)
-    assert np.quantile(ground, 0.02) < 0.75 * np.median(ground)
+    ground = cast(world.scene, pixel_rays())
+    distance, is_ground = (x.reshape(375, 1242) for x in (ground.range_m, ground.triangle < 12))
+    near, far = (image[is_ground & (distance > low) & (distance < high)].mean(0) for low, high in ((6, 9), (250, 390)))
+    assert far[2] - far[0] > near[2] - near[0] + 5, "bluer"
+    assert far.mean() > near.mean() + 10, "brighter"
+
+
+def test_block_throws_a_shadow(world):
+    """Ground that is darker than under the same sun without the block."""
+    mesh = world.scene.mesh
+    bare = Mesh(mesh.vertices, mesh.triangles[:12], mesh.material[:12])
+    empty = replace(world, scene=build_scene(bare, np.full(12, -1), np.full(12, 0.3, np.float32)))
+    image, without = (render(w, KITTI_CALIBRATION, np.random.default_rng(0)).astype(float) for w in (world, empty))
+    is_ground = cast(world.scene, pixel_rays()).triangle.reshape(375, 1242) < 12
+    darker = (image.mean(-1) < 0.75 * without.mean(-1)) & is_ground
+    assert 500 < darker.sum() < 0.2 * is_ground.sum()
+
+
+def pixel_rays() -> np.ndarray:
+    u, v = np.meshgrid(np.arange(1242) + 0.5, np.arange(375) + 0.5)
+    return camera_rays(KITTI_CALIBRATION, np.stack([u.ravel(), v.ravel()], 1))
 
 
 def test_same_seed_same_picture(world):

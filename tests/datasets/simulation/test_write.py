@@ -56,6 +56,7 @@ def test_frames_depend_on_seed_and_number_alone(tmp_path, simulated_root):
     for name in ("velodyne/000001.bin", "label_2/000001.txt", "calib/000001.txt"):
         assert short[f"training/{name}"] == long[f"training/{name}"], "images and length change no scan"
     assert other["training/velodyne/000001.bin"] != long["training/velodyne/000001.bin"]
+    assert len({digest for name, digest in long.items() if "velodyne" in name}) == 10, "no frame is another one's copy"
     assert read_png_size(tmp_path / "short/training/image_2/000001.png") == IMAGE_SIZE
     written = (matplotlib.image.imread(tmp_path / "short/training/image_2/000001.png") * 255).round()
     np.testing.assert_array_equal(simulate_image(1, seed=5), written)
