@@ -2,7 +2,7 @@
 _base_ = ["mmdet::_base_/default_runtime.py"]
 custom_imports = dict(imports=["lidar_rank.mm"])
 
-epochs = 4
+epochs = 8
 train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=epochs, val_interval=epochs)
 val_cfg = dict(type="ValLoop")
 test_cfg = dict(type="TestLoop")

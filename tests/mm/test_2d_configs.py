@@ -83,8 +83,6 @@ def tiny(config: Config) -> dict:
             options[f"{name}.scale"] = (96, 64)
         if part.get("type") == "RepeatDataset":
             options[f"{name}.times"] = 1
-        if part.get("type") == "ConcatDataset":
-            options[f"{name}.datasets"] = part.datasets[:1]
     if config.model.backbone.type == "SSDVGG":
         small = Config.fromfile(CONFIGS / "ssd" / "ssd300_r18_small_bccd.py").model
         options |= {
@@ -110,13 +108,13 @@ def _no_formatted_config(monkeypatch):
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two images in each format, where the host's configs look for them; one has no object."""
+    """Two images in each format, where the host's configs look for them; one of KITTI has no object."""
     root = tmp_path_factory.mktemp("images")
     boxes = [(10, 12, 60, 70), (90, 20, 190, 96)]
     coco = {1: [(0, *boxes[0]), (2, *boxes[1])], 2: [(1, *boxes[0])]}
     coco_root(root / "data/coco", coco, classes=CocoDataset.METAINFO["classes"])
-    voc = {"a": [("car", *boxes[0]), ("person", *boxes[1])], "b": [("dog", *boxes[0])]}
-    voc_root(root / "data/VOCdevkit/VOC2007", voc)
+    voc_root(root / "data/VOCdevkit/VOC2007", {"a": [("car", *boxes[0]), ("person", *boxes[1])]})
+    voc_root(root / "data/VOCdevkit/VOC2012", {"b": [("dog", *boxes[0])]})
     kitti = {"000000": [label_line("Car", *boxes[1]), label_line("DontCare", 5, 5, 30, 30)], "000001": []}
     kitti_root(root / "kitti", kitti)
     voc_root(root / "bccd", {"a": [("RBC", *boxes[0]), ("WBC", *boxes[1])], "b": [("Platelets", *boxes[0])]})
@@ -142,10 +140,10 @@ def test_config_trains_two_steps_and_is_evaluated(path, data, monkeypatch, tmp_p
     running.train(str(path), work_dir=str(tmp_path), options=tiny(config))
     *trained, metrics = steps
     assert len(trained) == 2
+    assert sum(values["loss_cls"] for values in trained) > 0, "rankings of an image without objects may be 0"
     for values in trained:
         assert {"loss", "loss_cls", "loss_bbox"} <= set(values)
         assert all(torch.isfinite(torch.tensor(list(values.values()))))
-        assert values["loss_cls"] > 0
     assert ("pascal_voc/mAP" if "voc0712" in path.stem else "coco/bbox_mAP_50") in metrics
     check_losses(models[-1], config, path)
 
