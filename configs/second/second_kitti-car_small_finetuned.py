@@ -1,4 +1,4 @@
-# A network that knows simulated scans, trained on with the real ones: a short cycle that does not wash out what it knows.
+# A network that knows simulated scans learns the real ones too: a short cycle that does not wash out what it knows.
 _base_ = ["./second_kitti-car_small.py"]
 
 load_from = "work_dirs/second_kitti-car_small_simulated/epoch_2.pth"
