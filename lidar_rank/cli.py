@@ -74,6 +74,7 @@ def _add_simulate(commands: Any) -> None:
 
 def _simulate(options: argparse.Namespace) -> None:
     from lidar_rank.datasets import simulate_kitti
+    from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
 
     simulate_kitti(
         options.out,
@@ -83,6 +84,8 @@ def _simulate(options: argparse.Namespace) -> None:
         images=not options.no_images,
         val=options.val,
     )
+    size = " --image-size {} {}".format(*IMAGE_SIZE) if options.no_images else ""
+    print(f"next: lidar-rank create-data {options.out}{size}")
 
 
 def _add_create_data(commands: Any) -> None:
@@ -286,10 +289,10 @@ def _add_demo(commands: Any) -> None:
         "demo",
         _demo,
         "Everything from nothing: simulate scans, train a car detector with DR loss, print AP@0.7, draw pictures.",
-        "lidar-rank demo --scans 400",
+        "lidar-rank demo --scans 1000",
     )
     command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")
-    command.add_argument("--scans", type=int, default=400, metavar="N", help="scans to train on (default 400)")
+    command.add_argument("--scans", type=int, default=1000, metavar="N", help="scans to train on (default 1000)")
     command.add_argument("--held-back", type=int, default=100, metavar="N", help="scans to test on (default 100)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of scenes and training (default 0)")
     command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes that simulate (default 2)")
