@@ -40,6 +40,7 @@ def cross_entropy_loss(
         ValueError: an input's shape, dtype or value, or an option, is not as described.
 
     Example:
+        >>> import torch
         >>> cross_entropy_loss(torch.tensor([[[0.0], [2.0]]]), torch.tensor([[0, 1]]))
         tensor(1.4100)
     """

@@ -56,6 +56,7 @@ def sigmoid_focal_loss(
         ValueError: an input's shape, dtype or value, or an option, is not as described.
 
     Example:
+        >>> import torch
         >>> sigmoid_focal_loss(torch.tensor([[[0.0], [2.0]]]), torch.tensor([[0, 1]]))
         tensor(1.2809)
     """

@@ -22,6 +22,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> None:
     ablation_3d.main()
 
 
+@pytest.mark.slow
 def test_a_run_is_trained_measured_and_then_skipped(simulated_root: Path, monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ["--rows", "second/dr", "--seeds", 1, "--epochs", 1, "--out", tmp_path / "runs"]
