@@ -32,10 +32,21 @@ def simulated_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small_config(simulated_root: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The small car config, on the simulated root."""
+def small_config(
+    simulated_root: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> str:
+    """The small car config, shrunk to voxels of 0.3 m and one layer a stage, on the simulated root."""
     monkeypatch.setenv("KITTI_ROOT", str(simulated_root))
-    return str(CONFIGS / "second" / "second_kitti-car_small.py")
+    path = tmp_path_factory.mktemp("config") / "second_kitti-car_tiny.py"
+    path.write_text(f"""
+_base_ = ["{CONFIGS / "second" / "second_kitti-car_small.py"}"]
+model = dict(
+    data_preprocessor=dict(voxel_layer=dict(voxel_size=[0.3, 0.3, 0.2], max_voxels=(4000, 4000))),
+    middle_encoder=dict(sparse_shape=[21, 128, 128]),
+    backbone=dict(layer_nums=[1, 1]),
+)
+""")
+    return str(path)
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys)
     command = ["analyze", small_config, str(checkpoint), "--work-dir", str(tmp_path), "--out", str(run)]
     assert main(command) == 0
     found = Diagnosis.from_json(json.loads(run.read_text()))
-    anchors_of_both_scans = 2 * 96 * 96 * 2
+    anchors_of_both_scans = 2 * 32 * 32 * 2
     assert 0 <= found.metrics["kitti/Car/3d/R40/moderate"] <= 100
     assert found.distributions.foreground_score.sum() > 0
     assert 0.95 * anchors_of_both_scans < found.distributions.gradient_norm.sum() <= anchors_of_both_scans

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.fileio import put
 from mmengine.logging import MessageHub
 
@@ -54,3 +55,19 @@ def test_augmentation_is_cached():
 def test_numpy_long_is_there():
     compat.restore_numpy_long()
     assert np.array([1], dtype=np.long).dtype.kind == "i"
+
+
+def test_config_is_formatted_once(monkeypatch):
+    calls = []
+
+    def formats(text, style_config):
+        calls.append(style_config)
+        return text.upper(), True
+
+    monkeypatch.setattr(compat, "FormatCode", formats)
+    compat.format_each_config_once()
+    one, other = Config({"lr": 0.125}), Config({"lr": 0.25})
+    assert [one.pretty_text, one.pretty_text, other.pretty_text] == ["LR=0.125", "LR=0.125", "LR=0.25"]
+    assert [style["based_on_style"] for style in calls] == ["pep8", "pep8"]
+    monkeypatch.undo()
+    compat.format_each_config_once()
