@@ -249,12 +249,12 @@ def _analyze(options: argparse.Namespace) -> None:
     from lidar_rank.mm import running
 
     run = {"work_dir": options.work_dir, "options": options.cfg_options}
-    metrics = running.test(options.config, options.checkpoint, **run)
     pairs, distributions = [], []
     for batch in running.candidates(options.config, options.checkpoint, **run):
         arrays = [part.numpy() for part in batch]
         pairs.append(count_reverse_pairs(*arrays, min_negative_score=options.min_score))
         distributions.append(count_distributions(*arrays))
+    metrics = running.test(options.config, options.checkpoint, **run)
     diagnosis = Diagnosis(metrics, sum(pairs, ReversePairs()), sum(distributions[1:], distributions[0]))
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")

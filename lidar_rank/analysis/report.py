@@ -27,6 +27,7 @@ _PAIRS = {
     "positive_negative": "P-N reversed %",
     "positive_positive": "P-P reversed %",
 }
+_COCO = {"coco/bbox_mAP": "AP", "coco/bbox_mAP_50": "AP50", "coco/bbox_mAP_75": "AP75"}
 _STYLE = (
     "body{font:16px/1.5 sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}table{border-collapse:collapse}"
     "td,th{padding:.3rem .8rem;border-bottom:1px solid #ccc;text-align:right}td:first-child,th:first-child"
@@ -39,7 +40,7 @@ class Diagnosis:
     """What a detector was found to do on a test set."""
 
     metrics: dict[str, float]
-    """Every metric of the test, by its name; AP in percent."""
+    """Every metric of the test, by its name, as the host gives it: KITTI's AP in percent, COCO's as a share."""
     pairs: ReversePairs
     distributions: Distributions
 
@@ -64,7 +65,7 @@ class Diagnosis:
 
 
 def format_runs(runs: Mapping[str, Diagnosis]) -> str:
-    """Table of the runs: AP of moderate difficulty and the shares of reversed pairs."""
+    """Table of the runs: AP (KITTI's of moderate difficulty, COCO's) and the shares of reversed pairs."""
     rows = _rows(runs)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
@@ -90,9 +91,9 @@ def render_report(runs: Mapping[str, Diagnosis]) -> str:
     )
     table = "".join(f"<tr>{row}</tr>" for row in (header, *rows))
     legend = (
-        "<p>AP in percent, moderate difficulty, R40. Reversed pairs: two candidates of a scan that the detector ranks"
-        " the wrong way round; F-B an object's below background, P-N below another class or background by the score of"
-        " one class, P-P the worse box above the better. Ties count half.</p>"
+        "<p>AP in percent, KITTI's of moderate difficulty and R40. Reversed pairs: two candidates of a scan or image"
+        " that the detector ranks the wrong way round; F-B an object's below background, P-N below another class or"
+        " background by the score of one class, P-P the worse box above the better. Ties count half.</p>"
     )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>lidar_rank report</title>"
@@ -103,17 +104,25 @@ def render_report(runs: Mapping[str, Diagnosis]) -> str:
 
 def _rows(runs: Mapping[str, Diagnosis]) -> list[list[str]]:
     """Header, then one row per run; a metric that a run lacks is a dash."""
-    names = sorted({name for run in runs.values() for name in run.metrics if _is_headline(name)})
-    rows = [["run", *(name.removeprefix("kitti/").removesuffix("/R40/moderate") for name in names), *_PAIRS.values()]]
+    metrics = {name: _headline(run.metrics) for name, run in runs.items()}
+    columns = sorted({column for own in metrics.values() for column in own})
+    rows = [["run", *columns, *_PAIRS.values()]]
     for name, run in runs.items():
         shares = [100 * getattr(run.pairs, pair).ratio for pair in _PAIRS]
-        values = [f"{run.metrics[metric]:.2f}" if metric in run.metrics else "-" for metric in names]
+        values = [f"{metrics[name][column]:.2f}" if column in metrics[name] else "-" for column in columns]
         rows.append([name, *values, *(f"{share:.3f}" for share in shares)])
     return rows
 
 
-def _is_headline(metric: str) -> bool:
-    return metric.endswith(("/3d/R40/moderate", "/bev/R40/moderate"))
+def _headline(metrics: Mapping[str, float]) -> dict[str, float]:
+    """The metrics that a table shows, in percent, by column."""
+    shown = {}
+    for name, value in metrics.items():
+        if name.endswith(("/3d/R40/moderate", "/bev/R40/moderate")):
+            shown[name.removeprefix("kitti/").removesuffix("/R40/moderate")] = value
+        elif name in _COCO:
+            shown[_COCO[name]] = 100 * value
+    return shown
 
 
 def _png(plot: Any, runs: Mapping[str, Diagnosis]) -> str:

@@ -71,7 +71,11 @@ class PerImageHead:
 
     @torch.no_grad()
     def candidates(
-        self, features: list[Tensor], batch_gt_instances: list[InstanceData], batch_img_metas: list[dict]
+        self,
+        features: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> seam.Candidates:
         """Say of every candidate what the head thinks and what is true, for ``lidar_rank.analysis``.
 
@@ -79,9 +83,10 @@ class PerImageHead:
             features: Maps of the neck, (image, channel, y, x) each.
             batch_gt_instances: ``bboxes`` and ``labels`` of each image.
             batch_img_metas: Meta data of each image.
+            batch_gt_instances_ignore: ``bboxes`` of each image around which candidates are ignored.
         """
         cls_scores, bbox_preds, *_ = self(features)
-        match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, None)
+        match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
         iou = seam.iou_of_candidates(match.iou(), match.positive)
         return seam.Candidates(seam.by_image(cls_scores, self.num_classes).sigmoid(), match.labels, iou)
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.runner import Runner
-from mmengine.structures import InstanceData
+from mmengine.structures import BaseDataElement, InstanceData
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
+from lidar_rank.mm.registry import SCOPE
 from lidar_rank.mm.seam import Candidates, check_losses_have_images
 
 
@@ -68,10 +69,10 @@ def test(
 def candidates(
     config: str, checkpoint: str, *, work_dir: str | None = None, options: dict | None = None
 ) -> Iterator[Candidates]:
-    """Say what ``checkpoint`` thinks of every anchor of the test set of ``config``, and what is true.
+    """Say what ``checkpoint`` thinks of every candidate of the test set of ``config``, and what is true.
 
     Args:
-        config: Path of an mmengine config whose head is one of ours for scans.
+        config: Path of an mmengine config whose head is one of ours.
         checkpoint: Path of weights trained with it.
         work_dir: Where logs go; default ``work_dirs/<config name>``.
         options: Settings that replace those of the config, keys with dots.
@@ -81,27 +82,46 @@ def candidates(
 
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
-        ValueError: the checkpoint is of another model.
+        ValueError: the checkpoint is of another model, or its head is not one of ours.
     """
     runner = Runner.from_cfg(_load_for_test(config, checkpoint, work_dir, options))
     runner.load_or_resume()
     model = runner.model.module if hasattr(runner.model, "module") else runner.model
+    head = getattr(model, "bbox_head", None)
+    if not hasattr(head, "candidates"):
+        raise ValueError(
+            f"{config}: a {type(model).__name__} with {type(head).__name__} does not say which candidates are objects;"
+            f" give it a dense head of scope {SCOPE}"
+        )
     model.eval()
     for batch in runner.test_dataloader:
         with torch.no_grad():
             data = model.data_preprocessor(batch, training=False)
             features = model.extract_feat(data["inputs"])
-        device = next(model.parameters()).device
-        annotations = [sample.eval_ann_info for sample in data["data_samples"]]
-        objects = [
-            InstanceData(
-                bboxes_3d=known["gt_bboxes_3d"].to(device), labels_3d=torch.as_tensor(known["gt_labels_3d"]).to(device)
-            )
-            for known in annotations
-        ]
-        metas = [sample.metainfo for sample in data["data_samples"]]
-        found = model.bbox_head.candidates(features, objects, metas)
+        samples = data["data_samples"]
+        known = _in_scan if "eval_ann_info" in samples[0] else _in_image
+        objects, *ignored = zip(*(known(sample, next(model.parameters()).device) for sample in samples), strict=True)
+        found = head.candidates(features, objects, [sample.metainfo for sample in samples], *ignored)
         yield Candidates(*(part.cpu() for part in found))
+
+
+def _in_scan(sample: BaseDataElement, device: torch.device) -> tuple[InstanceData]:
+    """Objects of a scan to test on."""
+    known = sample.eval_ann_info
+    boxes, labels = known["gt_bboxes_3d"].to(device), torch.as_tensor(known["gt_labels_3d"]).to(device)
+    return (InstanceData(bboxes_3d=boxes, labels_3d=labels),)
+
+
+def _in_image(sample: BaseDataElement, device: torch.device) -> tuple[InstanceData, InstanceData]:
+    """Objects of an image to test on, and what to ignore there, in pixels of the network's input.
+
+    The host keeps those of a test in pixels of the file.
+    """
+    found = sample.gt_instances.to(device), sample.ignored_instances.to(device)
+    scale = torch.tensor(sample.scale_factor, device=device).repeat(2)
+    for instances in found:
+        instances.bboxes = instances.bboxes * scale
+    return found
 
 
 def _load_for_test(config: str, checkpoint: str, work_dir: str | None, options: dict | None) -> Config:

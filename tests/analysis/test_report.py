@@ -57,6 +57,12 @@ def test_table_has_moderate_ap_and_the_shares_of_each_run():
     assert len({len(line) for line in table.splitlines()}) == 1
 
 
+def test_ap_of_images_is_shown_in_percent():
+    lines = format_runs({"retinanet": diagnosis(0, **{"coco/bbox_mAP": 0.4551, "coco/bbox_mAP_s": 0.1})}).splitlines()
+    assert lines[0].split()[:2] == ["run", "AP"]
+    assert lines[1].split()[:2] == ["retinanet", "45.51"]
+
+
 def test_a_metric_that_a_run_lacks_is_a_dash():
     assert format_runs({**RUNS, "none": diagnosis(2)}).splitlines()[-1].split()[:3] == ["none", "-", "-"]
 

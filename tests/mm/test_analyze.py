@@ -1,6 +1,7 @@
 """`lidar-rank analyze` and `report`, from a checkpoint to a page."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,17 +11,25 @@ from mmengine.registry import init_default_scope
 
 from lidar_rank.analysis import Diagnosis
 from lidar_rank.cli import main
+from lidar_rank.mm.heads2d import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
+
+from .conftest import CONFIGS
+from .images import voc_root
 
 
 @pytest.fixture
 def checkpoint(small_config, tmp_path) -> Path:
     """Weights of the small car detector before training."""
-    config = Config.fromfile(small_config)
+    return save_untrained(small_config, tmp_path)
+
+
+def save_untrained(config: Path | str, folder: Path) -> Path:
+    config = Config.fromfile(config)
     init_default_scope(config.default_scope)
     torch.manual_seed(0)
-    torch.save({"state_dict": MODELS.build(config.model).state_dict()}, tmp_path / "untrained.pth")
-    return tmp_path / "untrained.pth"
+    torch.save({"state_dict": MODELS.build(config.model).state_dict()}, folder / "untrained.pth")
+    return folder / "untrained.pth"
 
 
 def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys):
@@ -38,6 +47,45 @@ def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys)
     page = (tmp_path / "page.html").read_text()
     assert f"{100 * found.pairs.foreground_background.ratio:.3f}" in page
     assert "untrained" in capsys.readouterr().out
+
+
+@pytest.fixture
+def blood_cells(tmp_path, monkeypatch) -> Path:
+    """Two images of 200 x 100 pixels, with one cell and with none."""
+    monkeypatch.setenv("BCCD_ROOT", str(voc_root(tmp_path / "cells", {"a": [("WBC", 21, 11, 81, 61)], "b": []})))
+    return CONFIGS
+
+
+def test_images_are_analysed_as_scans_are(blood_cells, tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(PerImageRetinaHead, "candidates", _remember(given, PerImageRetinaHead.candidates))
+    config = blood_cells / "retinanet" / "retinanet_dr_r18_small_bccd.py"
+    weights = save_untrained(config, tmp_path)
+    run = tmp_path / "cells.json"
+    assert main(["analyze", str(config), str(weights), "--work-dir", str(tmp_path), "--out", str(run)]) == 0
+    found = Diagnosis.from_json(json.loads(run.read_text()))
+    assert "coco/bbox_mAP_50" in found.metrics
+    assert found.distributions.foreground_score.sum() > 0
+    assert found.pairs.foreground_background.total > 0
+    (objects,) = given
+    assert [len(image) for image in objects] == [1, 0]
+    # In pixels of the input, 320 x 160; VOC counts pixels from 1.
+    torch.testing.assert_close(objects[0].bboxes, torch.tensor([[32.0, 16.0, 128.0, 96.0]]))
+
+
+def _remember(given: list, candidates: Callable) -> Callable:
+    def remembering(head, features, objects, *others):
+        given.append(objects)
+        return candidates(head, features, objects, *others)
+
+    return remembering
+
+
+def test_a_detector_without_candidates_is_one_clear_error(blood_cells, tmp_path, capsys):
+    config = blood_cells / "faster_rcnn" / "faster-rcnn_r18_small_bccd.py"
+    weights = save_untrained(config, tmp_path)
+    assert main(["analyze", str(config), str(weights), "--work-dir", str(tmp_path)]) == 2
+    assert "a FasterRCNN with NoneType does not say which candidates are objects" in capsys.readouterr().err
 
 
 def test_two_runs_of_one_name_are_refused(tmp_path, capsys):
