@@ -3,7 +3,7 @@
 
 Runs that are done are skipped and one that was stopped goes on from its last epoch, so start it again at will:
 
-    lidar-rank simulate data/simulated --scans 120 --val 30 --seed 0
+    lidar-rank simulate data/simulated --scans 480 --val 80 --seed 0
     python tools/ablation_2d.py --bccd data/BCCD --simulated data/simulated
 """
 
@@ -117,7 +117,7 @@ def write_table(seeds: Sequence[int]) -> None:
         "BCCD's own lists: 205 images to train on, 72 to test, three classes.\n",
         *section({"RetinaNet": RETINANET}, "bccd", seeds),
         "## RetinaNet on simulated images\n",
-        "`lidar-rank simulate data/simulated --scans 120 --val 30 --seed 0`: cars, pedestrians and cyclists; objects"
+        "`lidar-rank simulate data/simulated --scans 480 --val 80 --seed 0`: cars, pedestrians and cyclists; objects"
         " beyond KITTI's hard level are ignored.\n",
         *section({"RetinaNet": RETINANET}, "kitti", seeds),
         "## Other detectors on blood cells\n",

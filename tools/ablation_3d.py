@@ -12,6 +12,7 @@ OUT/ROW/SEED/result.json: what has one is skipped, and a run that was killed res
 import argparse
 import ast
 import json
+import math
 import os
 import subprocess
 import sys
@@ -229,7 +230,17 @@ def _section(name: str, results: dict[str, list[dict]]) -> str:
                 " / ".join(_cell([run[key] for run in measured], key) for key in keys) for keys in COLUMNS.values()
             )
             lines.append(f"| {row} | {len(measured)} | {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", _behind(name, results)]) + "\n"
+
+
+def _behind(name: str, results: dict[str, list[dict]]) -> str:
+    """A sentence on the losses whose mean is not above that of focal loss on the same detector."""
+    key = "3d/R40/moderate"
+    values = {row: [run[name][key] for run in runs if name in run] for row, runs in results.items()}
+    means = {row: mean(own) for row, own in values.items() if own}
+    losses = [row for row in means if not row.endswith("/focal")]
+    behind = [row for row in losses if means[row] <= means.get(f"{row.partition('/')[0]}/focal", -math.inf)]
+    return f"Not above focal loss in moderate 3D AP @0.7: {', '.join(behind) or 'none'}."
 
 
 def _cell(values: Sequence[float], key: str) -> str:

@@ -97,4 +97,5 @@ def test_table_has_means_and_spreads_of_the_runs_there_are(monkeypatch, tmp_path
     assert focal.startswith("| second/focal | 2 | 41.5 ± 2.1 / 41.5 ± 2.1 / 41.5 ± 2.1 | ")
     assert ap == "| second/ap | 1 | 12.3 / 12.3 / 12.3 | 12.3 / 12.3 / 12.3 | 12.3 | 12.3 " + "| 12.34 " * 3 + "|"
     assert not any("real" in line for line in lines if line.startswith("## "))
+    assert "Not above focal loss in moderate 3D AP @0.7: second/ap." in lines
     assert any("1 to 2 seeds" in line for line in lines)
