@@ -47,7 +47,7 @@ OTHERS = {
         "IoU-balanced": "faster_rcnn/faster-rcnn_iou-balanced_r18_small_{}.py",
     },
 }
-DATA = {"bccd": ("BCCD_ROOT", "data/BCCD"), "kitti": ("KITTI_ROOT", "data/simulated")}
+DATA = {"bccd": ("BCCD_ROOT", "data/BCCD"), "kitti-car": ("KITTI_ROOT", "data/simulated")}
 
 
 @dataclass(frozen=True)
@@ -117,9 +117,9 @@ def write_table(seeds: Sequence[int]) -> None:
         "BCCD's own lists: 205 images to train on, 72 to test, three classes.\n",
         *section({"RetinaNet": RETINANET}, "bccd", seeds),
         "## RetinaNet on simulated images\n",
-        "`lidar-rank simulate data/simulated --scans 480 --val 80 --seed 0`: cars, pedestrians and cyclists; objects"
-        " beyond KITTI's hard level are ignored.\n",
-        *section({"RetinaNet": RETINANET}, "kitti", seeds),
+        "`lidar-rank simulate data/simulated --scans 480 --val 80 --seed 0`: cars; those beyond KITTI's hard level"
+        " are ignored. 400 images to train on, 80 to test.\n",
+        *section({"RetinaNet": RETINANET}, "kitti-car", seeds),
         "## Other detectors on blood cells\n",
         "One run each: the papers' losses against the detector's own.\n",
         *section(OTHERS, "bccd", seeds[:1]),
@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
-    roots = {"bccd": options.bccd, "kitti": options.simulated}
+    roots = {"bccd": options.bccd, "kitti-car": options.simulated}
     for run in all_runs(options.seeds):
         if run.result() is None and roots[run.data] is not None:
             print(f"==> {run.command()}", flush=True)

@@ -168,4 +168,4 @@ def test_missing_data_set_is_one_clear_error(monkeypatch, tmp_path):
         running.train(str(CONFIGS / "retinanet" / "retinanet_r18_small_bccd.py"), work_dir=str(tmp_path))
     monkeypatch.setenv("KITTI_ROOT", str(tmp_path / "absent"))
     with pytest.raises(FileNotFoundError, match=r"absent/ImageSets/train\.txt, .*\. Name .* KITTI_ROOT=DIR"):
-        running.train(str(CONFIGS / "retinanet" / "retinanet_r18_small_kitti.py"), work_dir=str(tmp_path))
+        running.train(str(CONFIGS / "retinanet" / "retinanet_r18_small_kitti-car.py"), work_dir=str(tmp_path))

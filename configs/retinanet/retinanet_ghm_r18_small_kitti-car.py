@@ -1,5 +1,5 @@
 # GHM-C and GHM-R.
-_base_ = ["./retinanet_r18_small_kitti.py"]
+_base_ = ["./retinanet_r18_small_kitti-car.py"]
 model = dict(
     bbox_head=dict(
         loss_cls=dict(_delete_=True, type="lidar_rank.GHMCLoss"),

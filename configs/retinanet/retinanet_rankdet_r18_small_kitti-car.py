@@ -1,5 +1,5 @@
 # RankDetNet's three losses, after a warm-up with focal loss.
-_base_ = ["./retinanet_r18_small_kitti.py"]
+_base_ = ["./retinanet_r18_small_kitti-car.py"]
 model = dict(
     bbox_head=dict(
         loss_cls=dict(

@@ -1,9 +1,0 @@
-# A thin RetinaNet for KITTI's images, real or simulated, on one CPU core.
-_base_ = ["../_base_/retinanet_r18_small.py", "../_base_/kitti_image_small.py", "../_base_/small.py"]
-
-# Objects are small and far between: more steps than the other small configs, in smaller batches of more images.
-epochs = 4
-train_dataloader = dict(batch_size=2)
-train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].total_steps = epochs
