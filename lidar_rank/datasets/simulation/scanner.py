@@ -19,6 +19,9 @@ HEIGHT_M: Final = 1.73
 MAX_RANGE_M: Final = 80.0
 FIRINGS_PER_TURN: Final = 2155
 ENCODER_STEP_DEG: Final = 0.09
+PULSE_NOISE_M: Final = 0.012
+# Neighbouring beams disagree by centimetres about the same surface, each over a few degrees of azimuth.
+DRIFT_NOISE_M: Final = 0.022
 
 # The upper block of 32 lasers is 1/3 degree apart, the lower one 1/2 degree; a real unit deviates by some 0.1 degree.
 # fmt: off
@@ -192,9 +195,10 @@ def scan(
     triangle, cosine = hits.triangle[hit], np.maximum(hits.cosine[hit], 0.02)
     material = scene.mesh.material[triangle]
     range_m = hits.range_m[hit]
-    noise_m = np.hypot(0.012, OPTICS["roughness_m"][material] / cosine) * rng.standard_normal(len(hit), np.float32)
-    # Neighbouring beams disagree by centimetres about the same surface, each over a few degrees of azimuth.
-    drift_m = rng.normal(0, 0.022, (len(BEAM_ELEVATION_DEG), 180)).astype(np.float32)
+    noise_m = np.hypot(PULSE_NOISE_M, OPTICS["roughness_m"][material] / cosine) * rng.standard_normal(
+        len(hit), np.float32
+    )
+    drift_m = rng.normal(0, DRIFT_NOISE_M, (len(BEAM_ELEVATION_DEG), 180)).astype(np.float32)
     noise_m += drift_m[beam[hit], np.degrees(np.arctan2(rays[hit, 4], rays[hit, 3])).astype(int) // 2]
     depth_m = rng.standard_exponential(len(hit), np.float32) * OPTICS["depth_m"][material]
     measured_m = range_m + np.clip(noise_m, -0.5, 0.5) + depth_m
