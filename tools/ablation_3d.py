@@ -204,7 +204,7 @@ def _results(folder: Path) -> list[dict]:
 def _introduction(options: argparse.Namespace, results: dict[str, list[dict]]) -> str:
     seeds = sorted({len(runs) for runs in results.values()})
     number = " to ".join(str(value) for value in dict.fromkeys([seeds[0], seeds[-1]])) if seeds else "no"
-    real = f" --real {options.real.name}" if options.real else ""
+    real = " --real data/kitti" if options.real else ""
     return f"""# What each loss is worth on the small detectors
 
 {options.scans} simulated scans to train on, {options.held} held back, {options.epochs} epochs in batches of 2;
