@@ -289,10 +289,10 @@ def _add_demo(commands: Any) -> None:
         "demo",
         _demo,
         "Everything from nothing: simulate scans, train a car detector with DR loss, print AP@0.7, draw pictures.",
-        "lidar-rank demo --scans 1000",
+        "lidar-rank demo --scans 500",
     )
     command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")
-    command.add_argument("--scans", type=int, default=1000, metavar="N", help="scans to train on (default 1000)")
+    command.add_argument("--scans", type=int, default=1500, metavar="N", help="scans to train on (default 1500)")
     command.add_argument("--held-back", type=int, default=100, metavar="N", help="scans to test on (default 100)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of scenes and training (default 0)")
     command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes that simulate (default 2)")
