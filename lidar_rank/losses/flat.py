@@ -11,8 +11,9 @@ class FlatLoss(nn.Module):
     """Let a stock mmdet or mmdet3d head, which flattens the batch, use a loss of the core.
 
     All candidates of a call are one ranking group, as if they were one image: in these heads that is one pyramid level
-    of the whole batch, not the image that the papers rank. Losses that need ``iou`` cannot be used. Where the images
-    matter, use one of lidar_rank's own heads.
+    of the whole batch, not the image that the papers rank. Losses that need ``iou`` cannot be used, and an average over
+    calls would mix the levels: give ``GHMCLoss`` ``momentum=0``. Where the images matter, use one of lidar_rank's own
+    heads.
 
     Args:
         loss: Classification loss of the core.
