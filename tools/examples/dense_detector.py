@@ -31,6 +31,7 @@ STRIDES_PX = (8, 16, 32)
 LONGEST_SIDE_PX = (48, 96, math.inf)  # of the boxes that each stride is for
 MIN_HEIGHT_PX = 12  # lower objects are ignored, in training and in AP
 MIN_SCORE, MAX_OVERLAP, CONSIDERED = 0.05, 0.5, 300  # of detections: kept, suppressed, looked at
+MIN_SCORE_DRAWN = 0.4
 LOSSES = (
     "RankDetLoss",
     "DRLoss",
@@ -265,7 +266,8 @@ def picture(images: Tensor, objects: list[Objects], detections: list[Detections]
         pen = ImageDraw.Draw(image)
         for box in truth.boxes_px[truth.labels >= 0].tolist():
             pen.rectangle(box, outline="white")
-        for box, label, score in zip(*(column.tolist() for column in found), strict=True):
+        drawn = found.scores >= MIN_SCORE_DRAWN
+        for box, label, score in zip(*(column[drawn].tolist() for column in found), strict=True):
             pen.rectangle(box, outline="orange")
             pen.text((box[0], box[1] - 11), f"{classes[label]} {score:.2f}", fill="orange")
         sheet.paste(image, (0, HEIGHT_PX * row))
