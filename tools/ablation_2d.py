@@ -109,8 +109,8 @@ def write_table(seeds: Sequence[int]) -> None:
         "# Losses on small 2D detectors\n",
         "COCO-style AP, AP50 and AP75 in percent: the mean over seeds, with the AP of each seed behind it. Networks"
         " are a quarter of ResNet-18's width, trained from scratch for minutes on one CPU core with one schedule a data"
-        " set (`configs/_base_/small.py`): they compare losses, and say nothing of what a detector can reach. Differences"
-        " as small as those between seeds are none.\n",
+        " set (`configs/_base_/small.py`): they compare losses, and say nothing of what a detector can reach."
+        " Differences as small as those between seeds are none.\n",
         f"{done} of {len(runs)} runs are done. `python tools/ablation_2d.py --bccd data/BCCD --simulated"
         " data/simulated` trains the others and writes this page anew; a row's command is that of its first seed.\n",
         "## RetinaNet on blood cells\n",
