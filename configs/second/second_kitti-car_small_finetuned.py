@@ -3,6 +3,13 @@ _base_ = ["./second_kitti-car_small.py"]
 
 load_from = "work_dirs/second_kitti-car_small_simulated/epoch_2.pth"
 
+# As in the first training: cars stay in their places, turns stay small.
+train_pipeline = [step for step in _base_.train_pipeline if step.type != "ObjectNoise"]
+for step in train_pipeline:
+    if step.type == "GlobalRotScaleTrans":
+        step.rot_range = [-0.25, 0.25]
+train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
+
 epochs = 10
 optim_wrapper = dict(optimizer=dict(lr=0.0001))
 param_scheduler = _base_.param_scheduler

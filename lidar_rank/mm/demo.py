@@ -24,13 +24,13 @@ from lidar_rank.datasets.predictions import box_corners
 from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
 from lidar_rank.evaluation import evaluate_kitti, format_table
 
-CONFIG = "configs/second/second_dr_kitti-car_demo.py"
+CONFIG = "configs/second/second_focal-rankdet-iou_kitti-car_demo.py"
 RANGE_M = (0.0, -19.2, -3.0, 38.4, 19.2, 1.0)
 MIN_SCORE_DRAWN = 0.3
 
 
 def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
-    """Make a data set, train a detector with DR loss on it, and show how good it is.
+    """Make a data set, train a detector with focal loss and IoU-guided ranking on it, and show how good it is.
 
     Args:
         out: Work folder: data, checkpoints, result files, table and pictures.
@@ -44,7 +44,7 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
     simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, images=False, val=held_back)
     prepare_kitti(root, image_size=IMAGE_SIZE)
 
-    _say("2/4", "training the small SECOND with DR loss; every line says how long it will still take (eta)")
+    _say("2/4", "training the small SECOND with focal loss and IoU-guided ranking; every line says how long it will still take (eta)")
     os.environ["KITTI_ROOT"] = str(root)
     from lidar_rank.mm import running
 

@@ -10,18 +10,21 @@ import open3d as o3d
 from jaxtyping import Float, Float32, Int
 
 from lidar_rank.datasets.calibration import Calibration, wrap_angle
+from lidar_rank.datasets.predictions import box_corners
 from lidar_rank.datasets.simulation.builder import World, WorldObject
 from lidar_rank.datasets.simulation.camera import IMAGE_SIZE, camera_rays
 from lidar_rank.datasets.simulation.scanner import Scene, cast
 
 NEAR_PLANE_M: Final = 0.3
-# Annotators skip what is hard to tell apart: the smaller in the image, the more often. It becomes a DontCare area.
-ANNOTATED_HEIGHT_PX: Final = (14.0, 27.0)
+# Annotators skip what is hard to tell apart: the smaller in the image and the more hidden, the more often. It becomes a
+# DontCare area. An object counts as tall as it is times its visible share to the power below.
+ANNOTATED_HEIGHT_PX: Final = (11.0, 28.0)
+HIDING_POWER: Final = 0.23
 # ... and what has fewer points than a number drawn from this range, again for every object.
-ANNOTATED_POINTS: Final = (-2.0, 8.0)
+ANNOTATED_POINTS: Final = (-4.0, 5.0)
 MAX_DEPTH_M: Final = 80.0
 # Least visible share of an object for the occlusion levels 0, 1 and 2; with less the level is 3, unknown.
-VISIBLE_SHARES: Final = (0.985, 0.48, 0.10)
+VISIBLE_SHARES: Final = (0.985, 0.56, 0.10)
 LABELLED_SHARE: Final = 0.08
 # Of what is hidden more than this, annotators see nothing.
 NOTICED_SHARE: Final = 0.03
@@ -36,7 +39,7 @@ class View:
 
     Attributes:
         bbox_px: left, top, right, bottom of the part inside the image.
-        truncation: Share of the object's whole image box that lies outside the image.
+        truncation: Share of the image box around its whole 3D box that lies outside the image.
         depth_m: Depth of its centre.
         visible: Share of the rays through the object that reach it first.
     """
@@ -65,7 +68,7 @@ def label_lines(
     labels, areas = [], []
     views = _views(world, calibration)
     for index, view in sorted(views.items(), key=lambda item: item[1].depth_m):
-        height_px = view.bbox_px[3] - view.bbox_px[1]
+        height_px = (view.bbox_px[3] - view.bbox_px[1]) * view.visible**HIDING_POWER
         too_small = height_px < rng.uniform(*ANNOTATED_HEIGHT_PX) or num_points[index] < rng.uniform(*ANNOTATED_POINTS)
         if too_small or view.visible < LABELLED_SHARE or view.depth_m > MAX_DEPTH_M:
             areas.append(view.bbox_px)
@@ -101,7 +104,9 @@ def _views(world: World, calibration: Calibration) -> dict[int, View]:
     """How the camera sees the objects of which it sees something, by their index."""
     if not world.objects:
         return {}
-    boxes, truncation = _image_boxes([thing.vertices for thing in world.objects], calibration)
+    boxes, _ = _image_boxes([thing.vertices for thing in world.objects], calibration)
+    # Image boxes are drawn around what is seen; KITTI's truncation is that of the projected 3D box.
+    _, truncation = _image_boxes(box_corners(np.stack([thing.box for thing in world.objects])), calibration)
     inside = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= 1).all(1))
     shares = visible_shares(world.scene, calibration, inside, boxes[inside])
     depth = calibration.lidar_to_camera(np.stack([thing.box[:3] for thing in world.objects]))[:, 2]
@@ -113,7 +118,7 @@ def _views(world: World, calibration: Calibration) -> dict[int, View]:
 
 
 def _image_boxes(
-    meshes: Sequence[Float32[np.ndarray, "vertex 3"]], calibration: Calibration
+    meshes: Sequence[Float[np.ndarray, "vertex 3"]] | Float[np.ndarray, "mesh vertex 3"], calibration: Calibration
 ) -> tuple[Float[np.ndarray, "mesh 4"], Float[np.ndarray, " mesh"]]:
     """Image boxes of meshes, cut to the image (empty for what is outside), and their truncation."""
     starts = np.cumsum([0, *(len(vertices) for vertices in meshes[:-1])])

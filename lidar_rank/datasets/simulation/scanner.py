@@ -260,4 +260,4 @@ def _loss(
     coated = 0.20 * np.maximum(albedo - 0.01, 0.02) * (0.3 + cosine**2)
     returned = np.where(DARK_COATED[material], coated, (albedo + 0.03) * np.sqrt(cosine))
     light = returned / (range_m / 40.0) ** 2
-    return np.maximum(OPTICS["lost"][material], 1 / (1 + (light / 0.018) ** 1.6))
+    return np.maximum(OPTICS["lost"][material], 1 / (1 + light / 0.020))

@@ -39,7 +39,7 @@ class BodyStyle:
     sill: float = 0.16
 
 
-_NOSE: Profile = ((0.30, 0.635), (0.38, 0.59), (0.43, 0.54), (0.465, 0.475), (0.487, 0.40), (0.50, 0.31))
+_NOSE: Profile = ((0.30, 0.635), (0.37, 0.595), (0.42, 0.545), (0.45, 0.48), (0.475, 0.40), (0.50, 0.31))
 _TAIL: Profile = ((-0.50, 0.38), (-0.492, 0.50), (-0.472, 0.62))
 
 STYLES: dict[str, BodyStyle] = {
@@ -209,7 +209,7 @@ def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
     plan = np.interp(
         x,
         [-0.5, -0.49, -0.46, -0.38, -0.2, 0.25, 0.39, 0.45, 0.48, 0.5],
-        [0.58, 0.76, 0.89, 0.97, 1, 1, 0.945, 0.86 + blunt / 2, 0.70 + blunt, 0.45 + blunt],
+        [0.58, 0.76, 0.88, 0.955, 1, 1, 0.935, 0.85 + blunt / 2, 0.70 + blunt, 0.45 + blunt],
     )
     belt = np.minimum(style.belt, top - 0.05)
     cabin = np.clip((top - style.belt) / (1 - style.belt), 0, 1)
@@ -218,7 +218,7 @@ def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
     lift = bottom[:, None] + (belt - bottom)[:, None] * np.array([0.0, 0.0, 0.12, 0.42, 0.72, 1.0])
     z = np.concatenate([lift, (top - round_)[:, None], (top - 0.2 * round_)[:, None], top[:, None]], 1)
     y = np.concatenate(
-        [np.broadcast_to([0.0, 0.40, 0.46, 0.495, 0.5, 0.455], (len(x), 6)), np.outer(edge, [1, 0.75, 0])], 1
+        [np.broadcast_to([0.0, 0.39, 0.435, 0.48, 0.5, 0.45], (len(x), 6)), np.outer(edge, [1, 0.75, 0])], 1
     )
     half = np.stack([np.broadcast_to(x[:, None], y.shape), y * plan[:, None], z], -1)
     section = np.concatenate([half, (half[:, ::-1] * np.array([1, -1, 1]))[:, 1:]], 1)
@@ -267,7 +267,7 @@ def _fittings(style: BodyStyle, rng: np.random.Generator) -> list[Mesh]:
         y = sorted((side * 0.24, side * 0.40))
         parts.append(box((0.40, y[0], 0.40), (0.462, y[1], 0.475), Material.REFLECTOR))
         parts.append(box((-0.502, y[0], 0.48), (-0.47, y[1], 0.585), Material.LAMP))
-        for seat in rng.uniform([0.0, -0.24], [0.07, -0.16]):
+        for seat in rng.uniform([0.0, -0.31], [0.07, -0.23]):
             back = np.array(
                 [[[seat + 0.03, side * y, 0.3], [seat - 0.03, side * y, rng.uniform(0.66, 0.82)]] for y in (0.08, 0.3)]
             )

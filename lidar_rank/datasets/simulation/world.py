@@ -34,9 +34,12 @@ PAINTS: Final = (
     (Paint((0.10, 0.28, 0.18), 0.09), 0.03),
 )
 FOLLOWING_M: Final = 13.0
+OWN_LANE_M: Final = 2.0
+# Mean way to the first vehicle of a lane, as a share of that between vehicles.
+FIRST_GAP: Final = 0.28
 SLOT_M: Final = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}
-PARKED: Final = (("Car", 0.885), ("Van", 0.07), ("Misc", 0.018), ("Truck", 0.015))
-DRIVING: Final = (("Car", 0.79), ("Van", 0.06), ("Truck", 0.055), ("Cyclist", 0.02), ("Tram", 0.04), ("Misc", 0.02))
+PARKED: Final = (("Car", 0.885), ("Van", 0.07), ("Misc", 0.028), ("Truck", 0.018))
+DRIVING: Final = (("Car", 0.79), ("Van", 0.06), ("Truck", 0.055), ("Cyclist", 0.02), ("Tram", 0.04), ("Misc", 0.03))
 CROSSING: Final = (("Car", 0.92), ("Van", 0.08))
 
 
@@ -89,6 +92,7 @@ class _Populating:
     ) -> None:
         self.builder, self.style, self.rng, self.classes, self.start = builder, style, rng, classes, start
         self.street = builder.street
+        self.occupancy = rng.uniform(*style.occupancy)
 
     def side(self, side: int) -> Side:
         return self.street.left if side > 0 else self.street.right
@@ -106,20 +110,20 @@ class _Populating:
     def drive(self) -> None:
         """Traffic on the lanes of both directions, and on a crossing."""
         rng, street = self.rng, self.street
-        rate = self.style.traffic * rng.gamma(2.0, 0.5) / 100
+        rate = self.style.traffic * rng.gamma(0.9, 1.1) / 100
         for side in (-1, 1):
             road = self.side(side).road
             lanes = max(1, int(road // 3.0))
             for d in side * (np.arange(lanes) + 0.5) * road / lanes:
-                s = self.start + rng.exponential(0.5 / max(rate, 1e-3))
+                s = self.start + rng.exponential(FIRST_GAP / max(rate, 1e-3))
                 while s < VIEW_M:
                     heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.015)
                     # Drivers keep their distance from the sensor's vehicle too.
-                    if side > 0 or abs(s) > FOLLOWING_M:
+                    if abs(d - street.ego_d) > OWN_LANE_M or abs(s) > FOLLOWING_M:
                         self.add(pick(DRIVING, rng), s, d + rng.normal(0, 0.25), heading, gap_m=0.5)
                     s += 6.0 + rng.exponential(1 / max(rate, 1e-3))
         for first, last in street.crossings:
-            for _ in range(rng.poisson(2.0)):
+            for _ in range(rng.poisson(2.5)):
                 towards = rng.choice([-1, 1])
                 s = 0.5 * (first + last) + towards * 0.22 * (last - first)
                 d = rng.choice([-1, 1]) * rng.uniform(2, 35)
@@ -128,11 +132,10 @@ class _Populating:
     def park(self, side: int, kind: str) -> None:
         """Fill the slots of a parking strip."""
         rng, edge, slot = self.rng, self.side(side), SLOT_M[kind]
-        occupancy = rng.uniform(*self.style.occupancy)
         tilt = rng.uniform(0.6, 1.0) if kind == "diagonal" else np.pi / 2
-        along = 0.0 if side < 0 or rng.random() < 0.4 else np.pi
+        along = 0.0 if side < 0 or rng.random() < 0.25 else np.pi
         for s in np.arange(self.start + rng.uniform(0, slot), VIEW_M, slot * rng.uniform(0.97, 1.15)):
-            if rng.random() > occupancy or self.street.in_crossing(s, margin=5.0) > 0:
+            if rng.random() > self.occupancy or self.street.in_crossing(s, margin=5.0) > 0:
                 continue
             if kind == "parallel":
                 heading = along + np.pi * (rng.random() < 0.08)
@@ -219,10 +222,24 @@ class _Populating:
         elif kind == "rail":
             for piece in np.arange(s, s + length, 4.0):
                 add(scenery.guard_rail(), piece + 2, side * (d - 1), heading=face, scale=(4, 1, 1), footprint=(4, 0.15))
+        elif kind == "yard":
+            self._park_in_yard(s, length, side)
         elif kind == "bushes":
             for at in np.arange(s, s + length, 1.8):
                 wide, further, height = rng.uniform((1.2, 0, 1.0), (3.5, 1.5, 4.0)).tolist()
                 self._add_bush(float(at), side * (d + wide / 2 + further), (wide, wide, height))
+
+    def _park_in_yard(self, s: float, length: float, side: int) -> None:
+        """Rows of vehicles on open ground behind the pavement, across or along the street."""
+        rng, d = self.rng, self.side(side).boundary_at
+        across = rng.random() < 0.5
+        slot, depth = (2.7, 5.5) if across else (5.6, 3.0)
+        for row in range(rng.integers(1, 3)):
+            for at in np.arange(s + slot / 2, s + length - slot / 2, slot):
+                if rng.random() < self.occupancy:
+                    turn = np.pi / 2 if across else np.pi * (side > 0)
+                    heading = turn + np.pi * (rng.random() < 0.3) + rng.normal(0, 0.06)
+                    self.add(pick(PARKED, rng), at, side * (d + 1.0 + (row + 0.5) * depth), heading, gap_m=0.15)
 
     def _add_bush(self, s: float, d: float, size: tuple[float, float, float]) -> None:
         mesh = scenery.bush(int(self.rng.integers(VARIANTS)))
@@ -232,7 +249,7 @@ class _Populating:
     def close_view(self, side: int) -> None:
         """Houses and woods behind the boundary."""
         rng, edge = self.rng, self.side(side)
-        back = edge.boundary_at + rng.uniform(1.5, 9)
+        back = edge.boundary_at + rng.uniform(0.5, 5)
         kind = pick(self.style.backdrop, rng)
         s = self.start + rng.uniform(0, 12)
         while s < VIEW_M:
@@ -240,13 +257,13 @@ class _Populating:
                 kind = pick(self.style.backdrop, rng)
             if kind == "houses":
                 size = (rng.uniform(9, 16), rng.uniform(8, 12), 1.0)
-                mesh, d = scenery.house(int(rng.integers(VARIANTS))), side * (back + rng.uniform(0, 3) + size[1] / 2)
+                mesh, d = scenery.house(int(rng.integers(VARIANTS))), side * (back + rng.uniform(0, 2) + size[1] / 2)
                 face = 0.0 if side > 0 else np.pi
                 if self.street.in_crossing(s + size[0] / 2, margin=size[0] / 2) == 0:
                     self.builder.add_scenery(mesh, s + size[0] / 2, d, heading=face, scale=size, footprint=size[:2])
                 s += size[0] + rng.uniform(2, 11)
             else:
-                for wide, further, ahead, height in rng.uniform((3, 0, 0, 2), (7, 12, 6, 6), (2, 4)).tolist():
+                for wide, further, ahead, height in rng.uniform((3, 0, 0, 2), (7, 9, 6, 6), (2, 4)).tolist():
                     self._add_bush(s + ahead, side * (back + further), (wide, wide, height))
                 self._add_tree(s + 3, side * (back + rng.uniform(0, 15)))
                 s += 6.0

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -59,6 +61,17 @@ def test_truncation_by_half_is_half():
     (label,) = labels_of(world_of(("Car", at[0], at[1], at[2] - 0.5, 0.01, 2.0, 1.0)))
     assert_allclose(float(label[1]), 0.5, atol=0.02)
     assert float(label[4]) == 0
+
+
+def test_truncation_is_that_of_the_box_where_the_body_is_inside_the_image():
+    """Real labels agree with the projection of their 3D box, even where all points of the car are in the image."""
+    edge = camera_rays(KITTI_CALIBRATION, np.array([[0.0, 187.0]]))[0]
+    at = edge[:3] + edge[3:] * (10 / edge[3])
+    body = world_of(("Car", at[0], at[1] - 0.7, at[2] - 0.5, 0.01, 0.4, 1.0))
+    box_around = np.array([at[0], at[1], at[2] - 0.5, 0.01, 2.0, 1.0, 0.0])
+    (label,) = labels_of(World(body.scene, body.colour, (replace(body.objects[0], box=box_around),)))
+    assert_allclose(float(label[1]), 0.5, atol=0.02)
+    assert float(label[4]) > 10
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,14 @@ def test_no_two_objects_overlap_nor_touch_the_sensors_vehicle(worlds):
     assert pairs > 5000
 
 
+def test_cars_stand_as_far_aside_as_in_real_scans(worlds):
+    """A quarter of KITTI's cars between 15 and 30 m are labelled more than 8 m to the side; some are hidden there."""
+    cars = np.array([thing.box for world in worlds for thing in world.objects if thing.name == "Car"])
+    distance_m = np.hypot(cars[:, 0], cars[:, 1])
+    aside = np.abs(cars[(distance_m > 15) & (distance_m < 30), 1]) > 8
+    assert 0.2 < aside.mean() < 0.4
+
+
 def test_bodies_fill_their_boxes_without_leaving_them(worlds):
     for world in worlds[:60]:
         for thing in world.objects:

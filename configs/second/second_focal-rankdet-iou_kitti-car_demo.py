@@ -1,6 +1,6 @@
 # The schedule of `make demo`: few passes over many simulated scans, which cost less to make than to train on, in small
 # batches and with mild augmentation; voxels of 0.16 m and fewer layers, so that minutes suffice.
-_base_ = ["./second_dr_kitti-car_small.py"]
+_base_ = ["./second_focal-rankdet-iou_kitti-car_small.py"]
 
 model = dict(
     data_preprocessor=dict(voxel_layer=dict(voxel_size=[0.16, 0.16, 0.2])),
