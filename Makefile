@@ -22,7 +22,7 @@ test-slow: setup
 demo: setup
 ifdef KITTI_ROOT
 	.venv/bin/lidar-rank create-data $(KITTI_ROOT)
-	KITTI_ROOT=$(KITTI_ROOT) .venv/bin/lidar-rank train configs/second/second_dr_kitti-car_small.py
+	KITTI_ROOT=$(KITTI_ROOT) .venv/bin/lidar-rank train configs/second/second_focal-rankdet-iou_kitti-car_small.py
 else
 	.venv/bin/lidar-rank demo
 endif

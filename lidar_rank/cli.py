@@ -288,7 +288,7 @@ def _add_demo(commands: Any) -> None:
         commands,
         "demo",
         _demo,
-        "Everything from nothing: simulate scans, train a car detector with a ranking loss, print AP@0.7, draw pictures.",
+        "From nothing: simulate scans, train a car detector with a ranking loss, print AP@0.7, draw pictures.",
         "lidar-rank demo --scans 500",
     )
     command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")

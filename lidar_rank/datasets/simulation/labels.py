@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 import open3d as o3d
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Int
 
 from lidar_rank.datasets.calibration import Calibration, wrap_angle
 from lidar_rank.datasets.predictions import box_corners
