@@ -44,7 +44,7 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
     simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, images=False, val=held_back)
     prepare_kitti(root, image_size=IMAGE_SIZE)
 
-    _say("2/4", "training the small SECOND, focal loss with IoU-guided ranking; each line says how long it will take (eta)")
+    _say("2/4", "training the small SECOND with focal loss and IoU-guided ranking; eta is the time it will still take")
     os.environ["KITTI_ROOT"] = str(root)
     from lidar_rank.mm import running
 
