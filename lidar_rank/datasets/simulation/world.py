@@ -33,6 +33,7 @@ PAINTS: Final = (
     (Paint((0.55, 0.06, 0.07), 0.26), 0.07),
     (Paint((0.10, 0.28, 0.18), 0.09), 0.03),
 )
+# Nobody drives nearer than the first in the sensor's own lane, which is as far to either side of it as the second.
 FOLLOWING_M: Final = 13.0
 OWN_LANE_M: Final = 2.0
 # Mean way to the first vehicle of a lane, as a share of that between vehicles.
@@ -188,7 +189,7 @@ class _Populating:
         self.builder.add_scenery(mesh, s, d, heading=heading, scale=(grown, grown, grown), footprint=(0.5, 0.5))
 
     def line_boundary(self, side: int) -> None:
-        """Hedges, walls, fences, houses, bushes or rails behind the pavement, in stretches."""
+        """Hedges, walls, fences, houses, bushes, rails or yards behind the pavement, in stretches."""
         rng = self.rng
         s, kind = self.start, pick(self.style.boundary, rng)
         while s < VIEW_M:
