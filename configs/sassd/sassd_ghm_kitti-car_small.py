@@ -1,4 +1,4 @@
-# GHM-C and GHM-R with the weights of the authors; mu is on the scale of the errors of so short a training (theirs: 0.02).
+# GHM-C and GHM-R with the weights of the authors; mu on the scale of the errors of so short a training, not 0.02.
 _base_ = ["./sassd_kitti-car_small.py"]
 model = dict(
     bbox_head=dict(
