@@ -98,4 +98,4 @@ def test_table_has_means_and_spreads_of_the_runs_there_are(monkeypatch, tmp_path
     assert ap == "| second/ap | 1 | 12.3 / 12.3 / 12.3 | 12.3 / 12.3 / 12.3 | 12.3 | 12.3 " + "| 12.34 " * 3 + "|"
     assert not any("real" in line for line in lines if line.startswith("## "))
     assert "Not above focal loss in moderate 3D AP @0.7: second/ap." in lines
-    assert any("Seeds a row so far: 1 to 2." in line for line in lines)
+    assert any("Seeds a row: 1 to 2." in line for line in lines)
