@@ -14,7 +14,7 @@ _MODULE_OF: Final = {
     "read_calibration": "calibration",
     "read_kitti_labels": "kitti_labels",
     "read_kitti_results": "kitti_labels",
-    "simulate_image": "simulation.write",
+    "simulate_image": "simulation.frame",
     "simulate_kitti": "simulation.write",
     "write_kitti_results": "kitti_labels",
 }

@@ -13,19 +13,13 @@ from typing import Final, TypeVar
 
 import numpy as np
 
+from lidar_rank.datasets.simulation.beams import FULL_TURN_DEG, camera_window_deg, firing_rays
 from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.datasets.simulation.frame import HALF_ANGLE_RAD
 from lidar_rank.datasets.simulation.image import render
 from lidar_rank.datasets.simulation.labels import label_lines
-from lidar_rank.datasets.simulation.scanner import (
-    FULL_TURN_DEG,
-    build_scene,
-    camera_window_deg,
-    cast,
-    firing_rays,
-    scan,
-)
+from lidar_rank.datasets.simulation.scanner import build_scene, cast, scan
 from lidar_rank.datasets.simulation.world import make_world
-from lidar_rank.datasets.simulation.write import FRONT_HALF_ANGLE_RAD
 
 Result = TypeVar("Result")
 WARM_UP: Final = 60
@@ -49,7 +43,7 @@ class Stopwatch:
 def measure(view: str, scans: int, images: int) -> dict[str, float]:
     """Milliseconds per scan (or image) of each step."""
     window_deg = FULL_TURN_DEG if view == "full" else camera_window_deg(KITTI_CALIBRATION)
-    half_angle_rad = np.pi if view == "full" else FRONT_HALF_ANGLE_RAD
+    half_angle_rad = HALF_ANGLE_RAD[view]
     # Shapes are made once and kept: a data set of any size pays for them once.
     for seed in range(WARM_UP):
         make_world(np.random.default_rng([1, seed]), half_angle_rad=half_angle_rad)

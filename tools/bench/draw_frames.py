@@ -13,7 +13,7 @@ import numpy as np
 from lidar_rank.datasets.calibration import Calibration, read_calibration
 from lidar_rank.datasets.kitti_files import read_points
 from lidar_rank.datasets.kitti_labels import KittiObjects, read_kitti_labels
-from lidar_rank.datasets.simulation.scanner import HEIGHT_M
+from lidar_rank.datasets.simulation.beams import HEIGHT_M
 
 mpl.use("Agg")
 from matplotlib import pyplot as plt

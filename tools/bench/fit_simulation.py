@@ -18,7 +18,8 @@ from sim_vs_real import FrameData, beam_of, frame_names, frames, in_box_frame
 
 from lidar_rank.datasets.kitti_files import read_points
 from lidar_rank.datasets.kitti_labels import read_kitti_labels
-from lidar_rank.datasets.simulation.scanner import BEAM_INTENSITY_OFFSET, HEIGHT_M, INTENSITY_RESPONSE
+from lidar_rank.datasets.simulation.beams import HEIGHT_M
+from lidar_rank.datasets.simulation.scanner import BEAM_INTENSITY_OFFSET, INTENSITY_RESPONSE
 from lidar_rank.datasets.simulation.sizes import CLASSES, LEVELS
 
 BEAMS: Final = 64

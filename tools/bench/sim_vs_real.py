@@ -22,8 +22,8 @@ from lidar_rank.datasets import simulate_kitti
 from lidar_rank.datasets.calibration import read_calibration
 from lidar_rank.datasets.kitti_files import read_png_size, read_points
 from lidar_rank.datasets.kitti_labels import KittiObjects, list_frame_ids, read_kitti_labels
+from lidar_rank.datasets.simulation.beams import BEAM_ELEVATION_DEG, BEAM_ORIGIN_M, HEIGHT_M
 from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
-from lidar_rank.datasets.simulation.scanner import BEAM_ELEVATION_DEG, BEAM_ORIGIN_M, HEIGHT_M
 
 MIN_SHARE: Final = 0.01
 TOLERANCE: Final = 0.25

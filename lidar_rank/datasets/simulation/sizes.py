@@ -1,6 +1,7 @@
 """Sizes of labelled objects, fitted to KITTI's official training split by ``tools/bench/fit_simulation.py``."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -84,6 +85,13 @@ SIZES: Final = {
         (0.64, -0.35, -0.05),
     ),
 }
+
+
+def check_classes(classes: Sequence[str]) -> None:
+    """Raise ValueError if a class is not one of :data:`CLASSES`."""
+    unknown = sorted(set(classes) - set(CLASSES))
+    if unknown:
+        raise ValueError(f"unknown classes {', '.join(unknown)}: choose from {', '.join(CLASSES)}")
 
 
 def draw_size(name: str, rng: np.random.Generator) -> Float[np.ndarray, " 3"]:

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 
+from lidar_rank.datasets.simulation.beams import HEIGHT_M
 from lidar_rank.datasets.simulation.materials import Material
 from lidar_rank.datasets.simulation.mesh import Mesh, grid
-from lidar_rank.datasets.simulation.scanner import HEIGHT_M
 
 
 @dataclass(frozen=True)

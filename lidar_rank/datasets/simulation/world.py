@@ -10,7 +10,7 @@ from lidar_rank.datasets.simulation import people, scenery, vehicles
 from lidar_rank.datasets.simulation.builder import VIEW_M, Paint, SceneBuilder, World
 from lidar_rank.datasets.simulation.materials import Material
 from lidar_rank.datasets.simulation.mesh import Mesh
-from lidar_rank.datasets.simulation.sizes import CLASSES, draw_size
+from lidar_rank.datasets.simulation.sizes import CLASSES, check_classes, draw_size
 from lidar_rank.datasets.simulation.street import Side
 from lidar_rank.datasets.simulation.styles import STYLES, Style, draw_street, pick
 
@@ -76,13 +76,6 @@ def make_world(rng: np.random.Generator, *, half_angle_rad: float = np.pi, class
         scene.line_boundary(side)
         scene.close_view(side)
     return builder.finish(rng)
-
-
-def check_classes(classes: Sequence[str]) -> None:
-    """Raise ValueError if a class is not one of :data:`CLASSES`."""
-    unknown = sorted(set(classes) - set(CLASSES))
-    if unknown:
-        raise ValueError(f"unknown classes {', '.join(unknown)}: choose from {', '.join(CLASSES)}")
 
 
 class _Populating:

@@ -4,26 +4,18 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import numpy as np
-import open3d as o3d
-from jaxtyping import Float, UInt8
 from tqdm import tqdm
 
-from lidar_rank.datasets.calibration import Calibration, format_calibration, read_calibration
-from lidar_rank.datasets.kitti_root import Frame
+from lidar_rank.datasets.calibration import read_calibration
+from lidar_rank.datasets.simulation.beams import FULL_TURN_DEG, camera_window_deg
 from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
-from lidar_rank.datasets.simulation.image import render
-from lidar_rank.datasets.simulation.labels import label_lines
-from lidar_rank.datasets.simulation.scanner import FULL_TURN_DEG, camera_window_deg, scan
-from lidar_rank.datasets.simulation.sizes import CLASSES
-from lidar_rank.datasets.simulation.world import check_classes, make_world
+from lidar_rank.datasets.simulation.sizes import CLASSES, check_classes
 
 NOTE_NAME: Final = "simulation.json"
 # What a simulation, and a preparation of its result, leave in a root.
@@ -33,21 +25,6 @@ VIEWS: Final = ("front", "full")
 # Upper ends of what one frame takes on disk.
 BYTES_PER_SCAN: Final = {"front": 450_000, "full": 2_300_000}
 BYTES_PER_IMAGE: Final = 1_200_000
-FAST_PNG: Final = 0  # a quarter of the time of other qualities, and a third more bytes
-FRONT_HALF_ANGLE_RAD: Final = np.radians(44.0)
-
-
-@dataclass(frozen=True)
-class _Task:
-    """What every worker needs to know."""
-
-    root: Path
-    seed: int
-    view: str
-    images: bool
-    classes: tuple[str, ...]
-    calibration: Calibration
-    window_deg: Float[np.ndarray, "beam 2"]
 
 
 def simulate_kitti(
@@ -92,18 +69,20 @@ def simulate_kitti(
     _check_folder(out)
     _check_room(out, scans * (BYTES_PER_SCAN[view] + images * BYTES_PER_IMAGE))
     window_deg = FULL_TURN_DEG if view == "full" else camera_window_deg(used_calibration)
-    task = _Task(out, seed, view, images, tuple(classes), used_calibration, window_deg)
-    _make_folders(task)
-    _write_note(task, scans, val)
-    _write_frames(task, scans, jobs)
+    _make_folders(out, images)
+    _write_note(out, scans=scans, val=val, seed=seed, view=view, images=images, classes=tuple(classes))
+    work = partial(
+        _write_frame,
+        folder=out / "training",
+        seed=seed,
+        view=view,
+        images=images,
+        classes=tuple(classes),
+        calibration=used_calibration,
+        window_deg=window_deg,
+    )
+    _write_frames(work, scans, jobs)
     _write_splits(out, scans, val)
-
-
-def simulate_image(index: int, *, seed: int = 0) -> UInt8[np.ndarray, "height width 3"]:
-    """Render the camera image of frame ``index`` of what :func:`simulate_kitti` makes of ``seed`` by default."""
-    scan_seed, image_seed = _seeds(seed, index)
-    world = make_world(np.random.default_rng(scan_seed), half_angle_rad=FRONT_HALF_ANGLE_RAD, classes=CLASSES)
-    return render(world, KITTI_CALIBRATION, np.random.default_rng(image_seed))
 
 
 def _check_settings(scans: int, seed: int, jobs: int, view: str, val: int) -> None:
@@ -135,29 +114,21 @@ def _check_room(out: Path, needed: int) -> None:
         raise OSError(f"{out}: about {needed / 1e6:.0f} MB needed but {free / 1e6:.0f} MB free: simulate fewer scans")
 
 
-def _make_folders(task: _Task) -> None:
+def _make_folders(out: Path, images: bool) -> None:
     """Make the folders of a root, without what an earlier simulation left there."""
-    for entry in (path for name in OWN_ENTRIES for path in task.root.glob(name)):
+    for entry in (path for name in OWN_ENTRIES for path in out.glob(name)):
         if entry.is_dir():
             shutil.rmtree(entry)
         else:
             entry.unlink()
-    for folder in ("velodyne", "label_2", "calib", *(["image_2"] if task.images else [])):
-        (task.root / "training" / folder).mkdir(parents=True)
-    (task.root / "ImageSets").mkdir()
+    for folder in ("velodyne", "label_2", "calib", *(["image_2"] if images else [])):
+        (out / "training" / folder).mkdir(parents=True)
+    (out / "ImageSets").mkdir()
 
 
-def _write_note(task: _Task, scans: int, val: int) -> None:
-    note = {
-        "made_by": "lidar-rank simulate",
-        "scans": scans,
-        "val": val,
-        "seed": task.seed,
-        "view": task.view,
-        "images": task.images,
-        "classes": task.classes,
-    }
-    (task.root / NOTE_NAME).write_text(json.dumps(note, indent=2) + "\n")
+def _write_note(out: Path, **settings: Any) -> None:
+    note = {"made_by": "lidar-rank simulate", **settings}
+    (out / NOTE_NAME).write_text(json.dumps(note, indent=2) + "\n")
 
 
 def _write_splits(out: Path, scans: int, val: int) -> None:
@@ -167,8 +138,7 @@ def _write_splits(out: Path, scans: int, val: int) -> None:
             (out / "ImageSets" / f"{split}.txt").write_text("\n".join(members) + "\n")
 
 
-def _write_frames(task: _Task, scans: int, jobs: int) -> None:
-    work = partial(_write_frame, task)
+def _write_frames(work: Callable[[int], None], scans: int, jobs: int) -> None:
     with tqdm(total=scans, desc="simulate", unit="scan") as progress:
         if jobs == 1:
             for index in range(scans):
@@ -195,25 +165,9 @@ def _one_thread_each() -> Iterator[None]:
             os.environ["OMP_NUM_THREADS"] = before
 
 
-def _write_frame(task: _Task, index: int) -> None:
+def _write_frame(index: int, **settings: Any) -> None:
     """Simulate one frame and write its files."""
-    scan_seed, image_seed = _seeds(task.seed, index)
-    rng = np.random.default_rng(scan_seed)
-    half_angle_rad = np.pi if task.view == "full" else FRONT_HALF_ANGLE_RAD
-    world = make_world(rng, half_angle_rad=half_angle_rad, classes=task.classes)
-    points, owner = scan(world.scene, rng, task.window_deg)
-    num_points = np.bincount(owner[owner >= 0], minlength=len(world.objects))
-    frame = Frame(task.root / "training", f"{index:06d}")
-    points.tofile(frame.points_path)
-    lines = label_lines(world, task.calibration, num_points, rng)
-    frame.label_path.write_text("".join(f"{line}\n" for line in lines))
-    frame.calibration_path.write_text(format_calibration(task.calibration))
-    if task.images:
-        image = render(world, task.calibration, np.random.default_rng(image_seed))
-        if not o3d.io.write_image(str(frame.image_path), o3d.geometry.Image(image), FAST_PNG):
-            raise OSError(f"{frame.image_path} could not be written")
+    # Open3D takes seconds to load: processes that cast no ray do not wait for it.
+    from lidar_rank.datasets.simulation.frame import write_frame
 
-
-def _seeds(seed: int, index: int) -> list[np.random.SeedSequence]:
-    """Of the scan and of the image of one frame."""
-    return np.random.SeedSequence(seed, spawn_key=(index,)).spawn(2)
+    write_frame(index, **settings)

@@ -11,11 +11,13 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import open3d  # noqa: F401
 
+from lidar_rank.datasets.simulation.beams import camera_window_deg
 from lidar_rank.datasets.simulation.builder import World
 from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
-from lidar_rank.datasets.simulation.scanner import camera_window_deg, scan
+from lidar_rank.datasets.simulation.frame import HALF_ANGLE_RAD
+from lidar_rank.datasets.simulation.scanner import scan
 from lidar_rank.datasets.simulation.world import make_world
-from lidar_rank.datasets.simulation.write import FRONT_HALF_ANGLE_RAD, simulate_kitti
+from lidar_rank.datasets.simulation.write import simulate_kitti
 
 
 @pytest.fixture(scope="package")
@@ -25,7 +27,7 @@ def scanned_worlds() -> list[tuple[World, np.ndarray, np.ndarray]]:
     found = []
     for seed in range(30):
         rng = np.random.default_rng(seed)
-        world = make_world(rng, half_angle_rad=FRONT_HALF_ANGLE_RAD)
+        world = make_world(rng, half_angle_rad=HALF_ANGLE_RAD["front"])
         found.append((world, *scan(world.scene, rng, window_deg)))
     return found
 

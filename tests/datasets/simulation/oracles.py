@@ -5,7 +5,7 @@ from shapely import Polygon
 from shapely.affinity import rotate, translate
 from shapely.geometry import box as shapely_box
 
-from lidar_rank.datasets.simulation.scanner import BEAM_ELEVATION_DEG, BEAM_ORIGIN_M, FIRINGS_PER_TURN
+from lidar_rank.datasets.simulation.beams import BEAM_ELEVATION_DEG, BEAM_ORIGIN_M, FIRINGS_PER_TURN
 
 
 def polygon(rectangle: tuple[float, ...]) -> Polygon:

@@ -2,20 +2,18 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from lidar_rank.datasets.simulation.camera import IMAGE_SIZE, KITTI_CALIBRATION
-from lidar_rank.datasets.simulation.materials import Material
-from lidar_rank.datasets.simulation.mesh import Mesh, box, join
-from lidar_rank.datasets.simulation.scanner import (
+from lidar_rank.datasets.simulation.beams import (
     BEAM_ELEVATION_DEG,
     BEAM_ORIGIN_M,
     FULL_TURN_DEG,
     MAX_RANGE_M,
-    Scene,
-    build_scene,
     camera_window_deg,
     firing_rays,
-    scan,
 )
+from lidar_rank.datasets.simulation.camera import IMAGE_SIZE, KITTI_CALIBRATION
+from lidar_rank.datasets.simulation.materials import Material
+from lidar_rank.datasets.simulation.mesh import Mesh, box, join
+from lidar_rank.datasets.simulation.scanner import Scene, build_scene, scan
 
 AHEAD_DEG = np.tile([-20.0, 20.0], (64, 1))
 

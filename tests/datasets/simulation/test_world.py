@@ -5,9 +5,10 @@ import pytest
 import shapely
 from numpy.testing import assert_allclose
 
+from lidar_rank.datasets.simulation.beams import HEIGHT_M, camera_window_deg
 from lidar_rank.datasets.simulation.builder import VIEW_M, SceneBuilder, World
 from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
-from lidar_rank.datasets.simulation.scanner import HEIGHT_M, camera_window_deg, cast, scan
+from lidar_rank.datasets.simulation.scanner import cast, scan
 from lidar_rank.datasets.simulation.sizes import CLASSES, SIZES, draw_size
 from lidar_rank.datasets.simulation.styles import STYLES, draw_street, pick
 from lidar_rank.datasets.simulation.world import add_object, make_world
