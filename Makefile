@@ -18,14 +18,8 @@ test: setup lint
 test-slow: setup
 	$(PYTEST) -m slow
 
-# On simulated scans; `make demo KITTI_ROOT=DIR` prepares and trains on a KITTI root instead.
 demo: setup
-ifdef KITTI_ROOT
-	.venv/bin/lidar-rank create-data $(KITTI_ROOT)
-	KITTI_ROOT=$(KITTI_ROOT) .venv/bin/lidar-rank train configs/second/second_focal-rankdet-iou_kitti-car_small.py
-else
 	.venv/bin/lidar-rank demo
-endif
 
 lint: setup
 	.venv/bin/ruff format --check
