@@ -11,7 +11,8 @@ for step in train_pipeline:
 train_dataloader = dict(dataset=dict(dataset=dict(pipeline=train_pipeline)))
 
 epochs = 10
-optim_wrapper = dict(optimizer=dict(lr=0.0001))
+# A tenth of the first training's rates.
+optim_wrapper = dict(optimizer=dict(lr=0.00003))
 param_scheduler = _base_.param_scheduler
-param_scheduler[0].update(total_steps=epochs, eta_max=0.001, pct_start=0.2)
+param_scheduler[0].update(total_steps=epochs, eta_max=0.0003, pct_start=0.2)
 train_cfg = dict(max_epochs=epochs, val_interval=5)
