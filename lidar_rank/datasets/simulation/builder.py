@@ -103,10 +103,7 @@ class SceneBuilder:
         self.num_objects = 0
         self._fixed: list[Mesh] = []
         self._instances: list[_Instance] = []
-        self._taken: list[Rectangle] = []
-        # Circles around what is taken (x, y, radius), in an array so that one comparison finds what is near.
-        self._circles = np.empty((64, 3))
-        self._take(EGO_FOOTPRINT)
+        self._taken: list[tuple[float, Rectangle]] = [(math.hypot(*EGO_FOOTPRINT[2:4]) / 2, EGO_FOOTPRINT)]
 
     def add_fixed(self, mesh: Mesh) -> None:
         """Add a mesh that is in the LiDAR frame already."""
@@ -160,7 +157,7 @@ class SceneBuilder:
         Returns:
             Whether it was added.
         """
-        rectangle = self._rectangle(s, d, heading, size[:2].tolist())
+        rectangle = self._rectangle(s, d, heading, (size[0], size[1]))
         if not self._in_view(rectangle) or not self._claim(rectangle, gap_m):
             return False
         rear, front, right, left, top = inset_m
@@ -238,19 +235,13 @@ class SceneBuilder:
         """Reserve ground, unless some of it is taken."""
         x, y, length, width, yaw = rectangle
         wider = (x, y, length + 2 * gap_m, width + 2 * gap_m, yaw)
-        dx, dy, radius = (self._circles[: len(self._taken)] - (x, y, 0.0)).T
-        near = np.flatnonzero(dx * dx + dy * dy < (radius + math.hypot(wider[2], wider[3]) / 2) ** 2)
-        if any(rectangles_overlap(wider, self._taken[i]) for i in near):
-            return False
-        self._take(rectangle)
+        reach = math.hypot(wider[2], wider[3]) / 2
+        for radius, other in self._taken:
+            near = (other[0] - x) ** 2 + (other[1] - y) ** 2 < (radius + reach) ** 2
+            if near and rectangles_overlap(wider, other):
+                return False
+        self._taken.append((math.hypot(length, width) / 2, rectangle))
         return True
-
-    def _take(self, rectangle: Rectangle) -> None:
-        x, y, length, width, _ = rectangle
-        if len(self._taken) == len(self._circles):
-            self._circles = np.concatenate([self._circles, np.empty_like(self._circles)])
-        self._circles[len(self._taken)] = x, y, math.hypot(length, width) / 2
-        self._taken.append(rectangle)
 
 
 def _place(
