@@ -293,7 +293,7 @@ def test_gradient_of_confidences_reaches_the_box_regression():
 def greedy_nms(boxes: np.ndarray, scores: np.ndarray, threshold: float) -> list[int]:
     kept: list[int] = []
     for row in np.argsort(-scores, kind="stable"):
-        if all(pairwise_iou_bev(boxes[[row]], boxes[[k]])[0, 0] <= threshold for k in kept):
+        if (pairwise_iou_bev(boxes[[row]], boxes[kept]) <= threshold).all():
             kept.append(row)
     return kept
 
