@@ -207,7 +207,7 @@ def _introduction(options: argparse.Namespace, results: dict[str, list[dict]]) -
     real = " --real data/kitti" if options.real else ""
     return f"""# What each loss is worth on the small detectors
 
-{options.scans} simulated scans to train on, {options.held} held back, {options.epochs} epochs in batches of 2;
+{options.scans} simulated scans to train on, {options.held} held back, {options.epochs} epochs in batches of 2.
 Seeds a row: {number}. AP in percent, R40, cars within 38.4 m x 38.4 m; AP @0.75 and @0.8 are of moderate
 difficulty. ± is the standard deviation over seeds. F-B, P-N and P-P are the percentages of reversed pairs of
 RankDetNet's table 3, over all anchors: foreground below background, a class's objects below all else, the better placed
