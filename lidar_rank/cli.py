@@ -73,8 +73,8 @@ def _add_simulate(commands: Any) -> None:
 
 
 def _simulate(options: argparse.Namespace) -> None:
-    from lidar_rank.datasets import simulate_kitti
-    from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
+    from lidar_rank.simulation import simulate_kitti
+    from lidar_rank.simulation.camera import IMAGE_SIZE
 
     simulate_kitti(
         options.out,
@@ -108,7 +108,7 @@ def _add_create_data(commands: Any) -> None:
 
 
 def _create_data(options: argparse.Namespace) -> None:
-    from lidar_rank.datasets import prepare_kitti
+    from lidar_rank.kitti import prepare_kitti
 
     size = options.image_size and tuple(options.image_size)
     summary = prepare_kitti(options.root, image_size=size, jobs=options.jobs)
@@ -144,10 +144,10 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from lidar_rank.datasets.kitti_files import write_atomically
-    from lidar_rank.datasets.kitti_labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
     from lidar_rank.evaluation import evaluate_kitti, format_table
     from lidar_rank.evaluation.rules import MIN_OVERLAP
+    from lidar_rank.kitti.files import write_atomically
+    from lidar_rank.kitti.labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
 
     frame_ids = read_frame_ids(options.split) if options.split else list_frame_ids(options.result_dir)
     ground_truth = read_kitti_labels(options.label_dir, frame_ids)
@@ -245,7 +245,7 @@ def _add_analyze(commands: Any) -> None:
 
 def _analyze(options: argparse.Namespace) -> None:
     from lidar_rank.analysis import Diagnosis, ReversePairs, count_distributions, count_reverse_pairs, format_runs
-    from lidar_rank.datasets.kitti_files import write_atomically
+    from lidar_rank.kitti.files import write_atomically
     from lidar_rank.mm import running
 
     run = {"work_dir": options.work_dir, "options": options.cfg_options}
@@ -274,7 +274,7 @@ def _add_report(commands: Any) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     from lidar_rank.analysis import Diagnosis, format_runs, render_report
-    from lidar_rank.datasets.kitti_files import write_atomically
+    from lidar_rank.kitti.files import write_atomically
 
     runs = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
     if len(runs) < len(options.runs):

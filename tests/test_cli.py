@@ -90,7 +90,7 @@ def test_option_without_a_value_is_refused(capsys):
 
 
 def test_help_and_evaluate_start_without_torch():
-    modules = "lidar_rank.cli, lidar_rank.datasets.kitti_labels, lidar_rank.evaluation"
+    modules = "lidar_rank.cli, lidar_rank.kitti.labels, lidar_rank.evaluation"
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 

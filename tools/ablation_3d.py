@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean, stdev
 
-from lidar_rank.datasets.kitti_files import write_atomically
+from lidar_rank.kitti.files import write_atomically
 
 ROOT = Path(__file__).parents[1]
 TABLE = ROOT / "docs" / "results" / "ablation_3d.md"
@@ -130,7 +130,8 @@ def _keep_settings(options: argparse.Namespace) -> None:
 
 
 def _make_data(options: argparse.Namespace) -> None:
-    from lidar_rank.datasets import prepare_kitti, simulate_kitti
+    from lidar_rank.kitti import prepare_kitti
+    from lidar_rank.simulation import simulate_kitti
 
     if not (options.data / "kitti_infos_val.pkl").exists():
         scans = options.scans + options.held

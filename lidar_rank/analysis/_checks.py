@@ -3,6 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from lidar_rank.labels import is_object
+
 
 def check_candidates(
     scores: Float[np.ndarray, "image candidate class"],
@@ -20,11 +22,6 @@ def check_candidates(
         raise ValueError(f"labels must lie in -1..{num_classes}, got {labels.min()}..{labels.max()}")
     if not ((scores >= 0) & (scores <= 1)).all():
         raise ValueError(f"scores must lie in [0, 1], got {scores.min()}..{scores.max()}; take the sigmoid of logits")
-    at_positives = iou[is_positive(labels, num_classes)]
+    at_positives = iou[is_object(labels, num_classes)]
     if not ((at_positives >= 0) & (at_positives <= 1)).all():
         raise ValueError(f"iou of positives must lie in [0, 1], got {at_positives.min()}..{at_positives.max()}")
-
-
-def is_positive(labels: Int[np.ndarray, "..."], num_classes: int) -> np.ndarray:
-    """True where a candidate is matched with an object."""
-    return (labels >= 0) & (labels < num_classes)

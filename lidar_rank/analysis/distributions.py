@@ -6,7 +6,8 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int, Int64
 
-from lidar_rank.analysis._checks import check_candidates, is_positive
+from lidar_rank.analysis._checks import check_candidates
+from lidar_rank.labels import is_object
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +65,7 @@ def count_distributions(
     if bins < 1:
         raise ValueError(f"bins must be >= 1, got {bins}")
     num_classes = scores.shape[2]
-    positive = is_positive(labels, num_classes)
+    positive = is_object(labels, num_classes)
     own_score = np.take_along_axis(scores[positive], labels[positive][:, None], axis=1)[:, 0]
     target = labels[labels >= 0][:, None] == np.arange(num_classes)
     score_and_iou, _, _ = np.histogram2d(own_score, iou[positive], bins, range=((0, 1), (0, 1)))

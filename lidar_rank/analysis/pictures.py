@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 TRUE_COLOUR: Final = "tab:green"
 PREDICTED_COLOUR: Final = "tab:red"
-# Corners that an edge of a box joins, with the corners in the order of `datasets.predictions.box_corners`.
+# Corners that an edge of a box joins, with the corners in the order of `kitti.predictions.box_corners`.
 EDGES: Final = ((0, 2), (2, 6), (6, 4), (4, 0), (1, 3), (3, 7), (7, 5), (5, 1), (0, 1), (2, 3), (4, 5), (6, 7))
 BOTTOM: Final = (0, 2, 6, 4, 0)
 

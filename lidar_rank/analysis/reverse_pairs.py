@@ -6,8 +6,9 @@ from typing import Self
 import numpy as np
 from jaxtyping import Float, Int
 
-from lidar_rank.analysis._checks import check_candidates, is_positive
+from lidar_rank.analysis._checks import check_candidates
 from lidar_rank.kernels.discordance import count_discordant
+from lidar_rank.labels import is_object
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def count_reverse_pairs(
 
 def _count_in_image(scores: np.ndarray, labels: np.ndarray, iou: np.ndarray, min_negative_score: float) -> ReversePairs:
     num_classes = scores.shape[1]
-    positive = np.flatnonzero(is_positive(labels, num_classes))
+    positive = np.flatnonzero(is_object(labels, num_classes))
     own_score = scores[positive, labels[positive]]
     background = scores[labels == num_classes].max(axis=1, initial=0.0)
     pairs = ReversePairs(_count_below(own_score, background, min_negative_score))

@@ -6,12 +6,11 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 from numpy.typing import ArrayLike
 
-from lidar_rank.geometry.boxes import bev_bounds, nearest_bev
+from lidar_rank.geometry.boxes import BEV_OF_3D, bev_bounds, checked_boxes, nearest_bev
 from lidar_rank.kernels.assignment import match_anchors, overlapping_pairs, paired_rectangle_iou
 from lidar_rank.kernels.rotated_iou import paired_intersection_area
 
 OVERLAPS = ("nearest_bev", "rotated_bev", "3d")
-_BEV_OF_3D = [0, 1, 3, 4, 6]
 
 
 class Assignment(NamedTuple):
@@ -52,7 +51,7 @@ class AnchorIndex:
         if overlap not in OVERLAPS:
             raise ValueError(f"overlap must be one of {OVERLAPS}, got {overlap!r}")
         self.overlap = overlap
-        boxes = checked_boxes(anchors, "anchor")
+        boxes = checked_boxes(anchors, "anchors", dtype=np.float32, allow_wider=True)
         rects = self._bounds(boxes)
         self._row = np.argsort(rects[:, 0], kind="stable")
         self._boxes, self._rects = boxes[self._row], rects[self._row]
@@ -119,7 +118,10 @@ def assign_anchors(
     """
     if not 0 < neg_iou_thr <= pos_iou_thr:
         raise ValueError(f"thresholds must satisfy 0 < neg_iou_thr <= pos_iou_thr, got {neg_iou_thr=}, {pos_iou_thr=}")
-    boxes, classes = checked_boxes(objects, "object"), _checked_labels(object_labels, num_classes)
+    boxes, classes = (
+        checked_boxes(objects, "objects", dtype=np.float32, allow_wider=True),
+        _checked_labels(object_labels, num_classes),
+    )
     if len(boxes) != len(classes):
         raise ValueError(f"each object needs a label, got {len(boxes)} objects and {len(classes)} labels")
     matched, overlap = match_anchors(
@@ -134,19 +136,6 @@ def assign_anchors(
     # One table from match to label: the objects' classes, then IGNORED and BACKGROUND, which index it from its end.
     labels = np.concatenate([classes, [-1, num_classes]])[matched]
     return Assignment(labels, np.maximum(matched, -1), overlap)
-
-
-def checked_boxes(boxes: ArrayLike, name: str) -> Float32[np.ndarray, "box 7"]:
-    """The boxes as float32; a ValueError that names the row where one is not finite or has no volume."""
-    array = np.asarray(boxes, dtype=np.float32)
-    if array.ndim != 2 or array.shape[1] < 7:
-        raise ValueError(f"{name}s must be (N, 7) or wider, got shape {array.shape}")
-    array = array[:, :7]
-    good = np.isfinite(array).all(1) & (array[:, 3:6] > 0).all(1)
-    if not good.all():
-        row = int(np.argmin(good))
-        raise ValueError(f"{name} {row} must be finite with positive sizes, got {array[row].tolist()}; drop it")
-    return array
 
 
 def _checked_labels(labels: ArrayLike, num_classes: int) -> Int64[np.ndarray, " object"]:
@@ -165,7 +154,7 @@ def _rotated_iou(
     Negative for boxes above each other.
     """
     a, b, row = a.astype(np.float64), b.astype(np.float64), np.arange(len(a))
-    intersection = paired_intersection_area(a[:, _BEV_OF_3D], b[:, _BEV_OF_3D], row, row)
+    intersection = paired_intersection_area(a[:, BEV_OF_3D], b[:, BEV_OF_3D], row, row)
     size_a, size_b = a[:, 3] * a[:, 4], b[:, 3] * b[:, 4]
     if with_height:
         rise = b[:, 2] - a[:, 2]

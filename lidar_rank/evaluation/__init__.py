@@ -3,7 +3,8 @@
 from lidar_rank.evaluation.kitti import KittiResult, evaluate_kitti, format_table, match_class
 from lidar_rank.evaluation.matching import Decision, Decisions
 from lidar_rank.evaluation.overlaps import compute_overlaps
-from lidar_rank.evaluation.rules import DIFFICULTIES, METRICS, MIN_OVERLAP
+from lidar_rank.evaluation.rules import METRICS, MIN_OVERLAP
+from lidar_rank.kitti.difficulty import DIFFICULTIES
 
 __all__ = [
     "DIFFICULTIES",

@@ -8,15 +8,9 @@ import numpy as np
 from lidar_rank.evaluation.average_precision import NUM_SAMPLES, PrecisionCurve, average, precision_curve
 from lidar_rank.evaluation.matching import Matcher
 from lidar_rank.evaluation.overlaps import Overlaps, compute_overlaps
-from lidar_rank.evaluation.rules import (
-    DIFFICULTIES,
-    METRICS,
-    MIN_OVERLAP,
-    ObjectTable,
-    detection_roles,
-    has_orientation,
-    object_roles,
-)
+from lidar_rank.evaluation.rules import METRICS, MIN_OVERLAP, detection_roles, has_orientation, object_roles
+from lidar_rank.kitti.difficulty import DIFFICULTIES
+from lidar_rank.kitti.labels import KittiObjects
 
 
 @dataclass(frozen=True)
@@ -64,8 +58,8 @@ def _by_difficulty(samples: Sequence[np.ndarray]) -> dict[str, list[float]]:
 
 
 def evaluate_kitti(
-    ground_truth: ObjectTable,
-    detections: ObjectTable,
+    ground_truth: KittiObjects,
+    detections: KittiObjects,
     *,
     classes: Sequence[str] = tuple(MIN_OVERLAP),
     min_overlap: Mapping[str, float] = MIN_OVERLAP,
@@ -104,8 +98,8 @@ def evaluate_kitti(
 
 def match_class(
     overlaps: Overlaps,
-    ground_truth: ObjectTable,
-    detections: ObjectTable,
+    ground_truth: KittiObjects,
+    detections: KittiObjects,
     class_name: str,
     min_overlap: float,
     drop_at_min_height: bool = False,
@@ -137,7 +131,7 @@ def match_class(
     }
 
 
-def _check_frames(ground_truth: ObjectTable, detections: ObjectTable) -> None:
+def _check_frames(ground_truth: KittiObjects, detections: KittiObjects) -> None:
     expected, got = list(ground_truth.frame_ids), list(detections.frame_ids)
     if not expected:
         raise ValueError("there are no frames to evaluate")

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from lidar_rank.evaluation.rules import ObjectTable, is_named
+from lidar_rank.evaluation.rules import is_named
 from lidar_rank.kernels.rotated_iou import paired_intersection_area
+from lidar_rank.kitti.labels import KittiObjects
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Overlaps:
     in_dontcare: Float64[ndarray, "detection 3"]
 
 
-def compute_overlaps(objects: ObjectTable, detections: ObjectTable) -> Overlaps:
+def compute_overlaps(objects: KittiObjects, detections: KittiObjects) -> Overlaps:
     """Overlap all objects with all detections of their frame."""
     pair_object, pair_detection = _pairs_in_frames(objects.frame_start, detections.frame_start)
     intersection = _intersections(objects, detections, pair_object, pair_detection)
@@ -64,8 +65,8 @@ def _pairs_in_frames(
 
 
 def _intersections(
-    objects: ObjectTable,
-    detections: ObjectTable,
+    objects: KittiObjects,
+    detections: KittiObjects,
     pair_object: Int64[ndarray, " pair"],
     pair_detection: Int64[ndarray, " pair"],
 ) -> Float64[ndarray, "pair 3"]:
@@ -83,13 +84,13 @@ def _intersections(
     return np.column_stack([area_px, area_m2, area_m2 * height_m])
 
 
-def _footprints(table: ObjectTable) -> Float64[ndarray, "object 5"]:
+def _footprints(table: KittiObjects) -> Float64[ndarray, "object 5"]:
     """(x, z, length, width, angle from x to z); sizes of -1, which mean unknown, count as 1 like in the benchmark."""
     length, width = np.abs(table.size_m[:, 2]), np.abs(table.size_m[:, 1])
     return np.column_stack([table.location_m[:, 0], table.location_m[:, 2], length, width, -table.yaw_rad])
 
 
-def _sizes(table: ObjectTable) -> Float64[ndarray, "object 3"]:
+def _sizes(table: KittiObjects) -> Float64[ndarray, "object 3"]:
     """Area in the image, area from above, volume."""
     area_px = np.prod(table.bbox_px[:, 2:] - table.bbox_px[:, :2], axis=1)
     area_m2 = np.abs(table.size_m[:, 1] * table.size_m[:, 2])

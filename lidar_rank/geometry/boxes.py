@@ -1,7 +1,63 @@
-"""Rectangles around boxes (x, y, z_bottom, length, width, height, yaw) in the BEV plane, in numpy."""
+"""Upright boxes in the LiDAR frame: their columns, the one check of their values, angles, bounding rectangles."""
+
+from collections.abc import Sequence
+from typing import Final, TypeVar
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
+
+BOX_COLUMNS: Final = ("x", "y", "z_bottom", "length", "width", "height", "yaw")
+BEV_COLUMNS: Final = ("x", "y", "length", "width", "yaw")
+BEV_OF_3D: Final = [BOX_COLUMNS.index(column) for column in BEV_COLUMNS]
+"""Columns of a 3D box that make its box seen from above."""
+_SIZES: Final = ("length", "width", "height")
+
+Angle = TypeVar("Angle")  # a float, a numpy array or a torch tensor
+
+
+def wrap_angle(angle_rad: Angle, start_rad: float = -np.pi, period_rad: float = 2 * np.pi) -> Angle:
+    """Shift angles by whole periods into [``start_rad``, ``start_rad + period_rad``)."""
+    return (angle_rad - start_rad) % period_rad + start_rad  # type: ignore[operator, no-any-return]
+
+
+def checked_boxes(
+    boxes: ArrayLike,
+    name: str,
+    columns: Sequence[str] = BOX_COLUMNS,
+    *,
+    dtype: type[np.floating] = np.float64,
+    allow_empty: bool = False,
+    allow_wider: bool = False,
+) -> Float[np.ndarray, "box column"]:
+    """Return boxes as a contiguous array, all values of which are finite and all sizes positive.
+
+    Args:
+        boxes: (N, columns).
+        name: What they are, for messages.
+        columns: What the columns hold.
+        dtype: Of the result.
+        allow_empty: Whether a size may be 0. A negative one never may.
+        allow_wider: Whether there may be further columns, such as a velocity; they are dropped.
+
+    Raises:
+        ValueError: the shape is wrong, a value is not finite, or a size is not positive.
+    """
+    array = np.asarray(boxes, dtype=dtype)
+    width = len(columns)
+    if array.ndim != 2 or array.shape[1] < width or (array.shape[1] > width and not allow_wider):
+        raise ValueError(f"{name} must have shape (N, {width}) with columns {columns}, got {array.shape}")
+    array = np.ascontiguousarray(array[:, :width])
+    bad = ~np.isfinite(array)
+    sizes = [index for index, column in enumerate(columns) if column in _SIZES]
+    bad[:, sizes] |= array[:, sizes] < 0 if allow_empty else array[:, sizes] <= 0
+    if bad.any():
+        row, column = np.argwhere(bad)[0]
+        raise ValueError(
+            f"{name}[{row}] has {columns[column]} = {array[row, column]}; values must be finite and sizes "
+            f"{'>= 0' if allow_empty else '> 0'}: drop the box, or look where it was made"
+        )
+    return array
 
 
 def nearest_bev(boxes: Float[np.ndarray, "box 7"]) -> Float[np.ndarray, "box 4"]:

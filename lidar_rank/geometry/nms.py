@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Int, Shaped
 from numpy import ndarray
 
-from lidar_rank.geometry.rotated_iou import BEV_COLUMNS, checked_boxes
+from lidar_rank.geometry.boxes import BEV_COLUMNS, checked_boxes
 from lidar_rank.kernels.rotated_iou import suppress_overlapping
 
 
@@ -24,7 +24,7 @@ def nms_bev(
     Raises:
         ValueError: a shape is wrong, a value is not finite, a size is negative, or the threshold is outside [0, 1].
     """
-    boxes = checked_boxes(boxes, BEV_COLUMNS, "boxes")
+    boxes = checked_boxes(boxes, "boxes", BEV_COLUMNS, allow_empty=True)
     scores = np.asarray(scores)
     if scores.shape != (len(boxes),):
         raise ValueError(f"scores must have shape ({len(boxes)},), one per box, got {scores.shape}")

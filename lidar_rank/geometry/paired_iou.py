@@ -4,9 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lidar_rank.geometry.boxes import BEV_OF_3D
+
 # Lengths beyond this come from an exploding network; the volumes of smaller boxes fit into float32.
 _MAX_MAGNITUDE = 1e9
-_BEV_OF_3D = [0, 1, 3, 4, 6]
 
 
 def paired_iou_bev(a: Float[Tensor, "box 5"], b: Float[Tensor, "box 5"]) -> Float[Tensor, " box"]:
@@ -52,7 +53,7 @@ def paired_iou_3d(a: Float[Tensor, "box 7"], b: Float[Tensor, "box 7"]) -> Float
     a, b = _prepared(a, b, sizes=slice(3, 6), width=7)
     rise = a[:, 2] - b[:, 2]
     height = torch.minimum(rise + a[:, 5], b[:, 5]) - torch.maximum(rise, torch.zeros_like(rise))
-    intersection = _intersection_bev(a[:, _BEV_OF_3D], b[:, _BEV_OF_3D]) * height.clamp(min=0)
+    intersection = _intersection_bev(a[:, BEV_OF_3D], b[:, BEV_OF_3D]) * height.clamp(min=0)
     return _ratio(intersection, a[:, 3:6].prod(-1) + b[:, 3:6].prod(-1))
 
 

@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
-from lidar_rank.geometry.rotated_iou import BOX_COLUMNS, checked_boxes
+from lidar_rank.geometry.boxes import checked_boxes
 from lidar_rank.kernels import points_in_boxes as kernel
 
 
@@ -29,4 +29,4 @@ def points_in_boxes(
     """
     if points_m.ndim != 2 or points_m.shape[1] < 3:
         raise ValueError(f"points must have shape (P, 3 or more), got {points_m.shape}")
-    return kernel.points_in_boxes(points_m, checked_boxes(boxes, BOX_COLUMNS, "boxes"))
+    return kernel.points_in_boxes(points_m, checked_boxes(boxes, "boxes", allow_empty=True))

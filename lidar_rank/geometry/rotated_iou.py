@@ -4,7 +4,6 @@ Boxes are upright and turned about the vertical axis. Seen from above they are (
 (x, y, z_bottom, length, width, height, yaw), in metres and radians in the LiDAR frame.
 """
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from typing import Final
@@ -14,10 +13,9 @@ from jaxtyping import Float, Shaped
 from numba import config as numba_config
 from numpy import ndarray
 
+from lidar_rank.geometry.boxes import BEV_COLUMNS, checked_boxes
 from lidar_rank.kernels.rotated_iou import fill_pairwise_iou
 
-BEV_COLUMNS: Final = ("x", "y", "length", "width", "yaw")
-BOX_COLUMNS: Final = ("x", "y", "z_bottom", "length", "width", "height", "yaw")
 _PAIRS_WORTH_A_THREAD: Final = 50_000
 
 
@@ -39,7 +37,8 @@ def pairwise_iou_bev(a: Shaped[ndarray, "n 5"], b: Shaped[ndarray, "m 5"]) -> Fl
         >>> pairwise_iou_bev(np.array([[0, 0, 4, 2, 0]]), np.array([[0, 0, 4, 2, 0], [2, 0, 4, 2, 0], [9, 9, 4, 2, 1]]))
         array([[1.        , 0.33333333, 0.        ]])
     """
-    return _pairwise_iou(_stand_up(checked_boxes(a, BEV_COLUMNS, "a")), _stand_up(checked_boxes(b, BEV_COLUMNS, "b")))
+    a, b = (checked_boxes(*side, BEV_COLUMNS, allow_empty=True) for side in ((a, "a"), (b, "b")))
+    return _pairwise_iou(_stand_up(a), _stand_up(b))
 
 
 def pairwise_iou_3d(a: Shaped[ndarray, "n 7"], b: Shaped[ndarray, "m 7"]) -> Float[ndarray, "n m"]:
@@ -55,28 +54,7 @@ def pairwise_iou_3d(a: Shaped[ndarray, "n 7"], b: Shaped[ndarray, "m 7"]) -> Flo
     Raises:
         ValueError: the number of columns is wrong, a value is not finite, or a size is negative.
     """
-    return _pairwise_iou(checked_boxes(a, BOX_COLUMNS, "a"), checked_boxes(b, BOX_COLUMNS, "b"))
-
-
-def checked_boxes(boxes: Shaped[ndarray, "n c"], columns: Sequence[str], name: str) -> Float[ndarray, "n c"]:
-    """``boxes`` as contiguous float64.
-
-    Raises:
-        ValueError: the number of columns is wrong, a value is not finite, or a size is negative.
-    """
-    boxes = np.ascontiguousarray(boxes, dtype=np.float64)
-    if boxes.ndim != 2 or boxes.shape[1] != len(columns):
-        raise ValueError(f"{name} must have shape (N, {len(columns)}) with columns {columns}, got {boxes.shape}")
-    bad = ~np.isfinite(boxes)
-    sizes = [i for i, column in enumerate(columns) if column in ("length", "width", "height")]
-    bad[:, sizes] |= boxes[:, sizes] < 0
-    if bad.any():
-        row, column = np.argwhere(bad)[0]
-        raise ValueError(
-            f"{name}[{row}] has {columns[column]} = {boxes[row, column]}; values must be finite and sizes >= 0: "
-            f"drop the box, or look where it was decoded"
-        )
-    return boxes
+    return _pairwise_iou(*(checked_boxes(*side, allow_empty=True) for side in ((a, "a"), (b, "b"))))
 
 
 def _stand_up(boxes: Float[ndarray, "n 5"]) -> Float[ndarray, "n 7"]:

@@ -10,14 +10,12 @@ from lidar_rank.mm import compat  # noqa: E402
 compat.apply()
 
 from lidar_rank.mm import (  # noqa: E402
-    anchor3d_head,  # noqa: F401
     assigner,  # noqa: F401
-    datasets2d,  # noqa: F401
-    heads2d,  # noqa: F401
+    datasets,  # noqa: F401
+    heads,  # noqa: F401
     hooks,  # noqa: F401
     losses,  # noqa: F401
     metrics,  # noqa: F401
     optim,  # noqa: F401
     sassd,  # noqa: F401
-    sassd_head,  # noqa: F401
 )

@@ -15,7 +15,7 @@ from numba.core.dispatcher import Dispatcher
 from yapf.yapflib.yapf_api import FormatCode
 
 from lidar_rank import sparse
-from lidar_rank.datasets.kitti_files import write_atomically
+from lidar_rank.kitti.files import write_atomically
 
 # Methods that mmengine's own checkpoints name.
 _SAVED_METHODS = {

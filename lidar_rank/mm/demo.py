@@ -8,21 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from lidar_rank.analysis import pictures
-from lidar_rank.datasets import (
-    prepare_kitti,
-    read_calibration,
-    read_kitti_labels,
-    read_kitti_results,
-    simulate_image,
-    simulate_kitti,
-)
-from lidar_rank.datasets.calibration import Calibration
-from lidar_rank.datasets.detector_range import ignore_outside_range
-from lidar_rank.datasets.kitti_files import read_points, write_atomically
-from lidar_rank.datasets.kitti_labels import KittiObjects, read_frame_ids
-from lidar_rank.datasets.predictions import box_corners
-from lidar_rank.datasets.simulation.camera import IMAGE_SIZE
 from lidar_rank.evaluation import evaluate_kitti, format_table
+from lidar_rank.kitti import prepare_kitti, read_calibration, read_kitti_labels, read_kitti_results
+from lidar_rank.kitti.calibration import Calibration
+from lidar_rank.kitti.files import read_points, write_atomically
+from lidar_rank.kitti.labels import KittiObjects, read_frame_ids
+from lidar_rank.kitti.predictions import box_corners
+from lidar_rank.kitti.range import ignore_outside_range
+from lidar_rank.simulation import simulate_image, simulate_kitti
+from lidar_rank.simulation.camera import IMAGE_SIZE
 
 CONFIG = "configs/second/second_focal-rankdet-iou_kitti-car_demo.py"
 RANGE_M = (0.0, -19.2, -3.0, 38.4, 19.2, 1.0)

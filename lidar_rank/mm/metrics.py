@@ -8,14 +8,12 @@ import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from lidar_rank.datasets.calibration import read_calibration
-from lidar_rank.datasets.detector_range import ignore_outside_range
-from lidar_rank.datasets.kitti_labels import KittiObjects, join_frames, read_kitti_labels, write_kitti_results
-from lidar_rank.datasets.predictions import detections_of_frame
-from lidar_rank.evaluation import evaluate_kitti, format_table
+from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti, format_table
+from lidar_rank.kitti.calibration import read_calibration
+from lidar_rank.kitti.labels import KittiObjects, join_frames, read_kitti_labels, write_kitti_results
+from lidar_rank.kitti.predictions import detections_of_frame
+from lidar_rank.kitti.range import ignore_outside_range
 from lidar_rank.mm.registry import METRICS
-
-DIFFICULTIES = ("easy", "moderate", "hard")
 
 
 @METRICS.register_module()
@@ -110,7 +108,7 @@ def _image_sizes(ann_file: Path) -> dict[str, tuple[int, int]]:
 
 def _by_name(ap_percent: dict, suffix: str = "") -> dict[str, float]:
     return {
-        f"{class_name}/{metric}{suffix}/{recall}/{difficulty}": value
+        f"{class_name}/{metric}{suffix}/{recall}/{difficulty.name}": value
         for class_name, by_metric in ap_percent.items()
         for metric, by_recall in by_metric.items()
         for recall, values in by_recall.items()

@@ -8,10 +8,10 @@ from mmcv.transforms import BaseTransform
 from mmdet3d.models.detectors import VoxelNet
 from torch import Tensor
 
-from lidar_rank import models
 from lidar_rank.mm.registry import MODELS, TRANSFORMS
+from lidar_rank.models import sassd
 
-for _module in (models.SparseBackbone, models.BEVNet, models.AuxiliaryNetwork, models.PartSensitiveWarping):
+for _module in (sassd.SparseBackbone, sassd.BEVNet, sassd.AuxiliaryNetwork, sassd.PartSensitiveWarping):
     MODELS.register_module(module=_module)
 
 
@@ -35,8 +35,9 @@ class SASSD(VoxelNet):
     Args:
         auxiliary: Config of the network on points that adds losses in training; None leaves it out. Detections do not
             depend on it.
-        **parts: ``voxel_encoder``, ``middle_encoder`` (:class:`lidar_rank.models.SparseBackbone`), ``backbone``
-            (:class:`lidar_rank.models.BEVNet`), ``bbox_head`` (:class:`SASSDHead`) and the rest as ``VoxelNet``'s.
+        **parts: ``voxel_encoder``, ``middle_encoder`` (:class:`lidar_rank.models.sassd.SparseBackbone`), ``backbone``
+            (:class:`lidar_rank.models.sassd.BEVNet`), ``bbox_head`` (:class:`SASSDHead`) and the rest as
+            ``VoxelNet``'s.
     """
 
     def __init__(self, *, auxiliary: dict | None = None, **parts) -> None:
@@ -60,7 +61,7 @@ class SASSD(VoxelNet):
             losses |= self.auxiliary.loss(points, levels, objects)
         return losses
 
-    def _encode(self, batch_inputs_dict: dict) -> tuple[SASSDFeatures, Tensor, list[models.VoxelLevel]]:
+    def _encode(self, batch_inputs_dict: dict) -> tuple[SASSDFeatures, Tensor, list[sassd.VoxelLevel]]:
         """Features; the mean point of every voxel, (voxel, 4): scan, x, y, z; the levels of the sparse backbone."""
         voxels = batch_inputs_dict["voxels"]
         means = self.voxel_encoder(voxels["voxels"], voxels["num_points"], voxels["coors"])

@@ -34,11 +34,6 @@ def level_of_candidate(maps: list[Tensor], channels: int) -> Tensor:
     return torch.arange(len(maps), device=maps[0].device).repeat_interleave(sizes)
 
 
-def is_positive(labels: Tensor, num_classes: int) -> Tensor:
-    """Candidates (image, candidate) that have an object: neither background (``num_classes``) nor ignored (-1)."""
-    return (labels >= 0) & (labels < num_classes)
-
-
 def iou_of_candidates(positive_iou: Tensor, positive: Tensor) -> Tensor:
     """Spread the overlaps (positive,) over (image, candidate): zero elsewhere, differentiable where they are."""
     return positive_iou.new_zeros(positive.shape).masked_scatter(positive, positive_iou)

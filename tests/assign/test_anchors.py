@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lidar_rank.assign import AnchorIndex, assign_anchors
-from lidar_rank.datasets.calibration import read_calibration
+from lidar_rank.kitti.calibration import read_calibration
 from tests.oracles import assign as oracle
 
 OVERLAPS = ["nearest_bev", "rotated_bev", "3d"]

@@ -5,7 +5,7 @@ from itertools import chain
 
 import numpy as np
 
-from lidar_rank.datasets.kitti_labels import KittiObjects
+from lidar_rank.kitti.labels import KittiObjects
 from tests.oracles.kitti_eval import Thing
 
 NAMES = ("Car", "Car", "car", "Van", "Pedestrian", "PEDESTRIAN", "Person_sitting", "Cyclist", "Truck", "DontCare")

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lidar_rank.datasets.kitti_labels import read_frame_ids, read_kitti_labels, read_kitti_results
 from lidar_rank.evaluation import KittiResult, evaluate_kitti, format_table
 from lidar_rank.evaluation.rules import DIFFICULTIES, METRICS, MIN_OVERLAP
+from lidar_rank.kitti.labels import read_frame_ids, read_kitti_labels, read_kitti_results
 from tests.evaluation.cases import random_frames, tables, to_table
 from tests.oracles import kitti_eval as oracle
 from tests.oracles.kitti_eval import Thing

@@ -23,7 +23,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def simulated_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared KITTI root of 6 simulated scans: 4 to train on, 2 held back."""
-    from lidar_rank.datasets import prepare_kitti, simulate_kitti
+    from lidar_rank.kitti import prepare_kitti
+    from lidar_rank.simulation import simulate_kitti
 
     root = tmp_path_factory.mktemp("simulated") / "kitti"
     simulate_kitti(root, scans=6, seed=3, val=2, images=False)

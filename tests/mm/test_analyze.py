@@ -11,7 +11,7 @@ from mmengine.registry import init_default_scope
 
 from lidar_rank.analysis import Diagnosis
 from lidar_rank.cli import main
-from lidar_rank.mm.heads2d import PerImageRetinaHead
+from lidar_rank.mm.heads.per_image import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
 
 from .conftest import CONFIGS

@@ -14,7 +14,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from lidar_rank.assign import AnchorIndex, assign_anchors
-from lidar_rank.datasets import read_calibration, read_kitti_labels
+from lidar_rank.kitti import read_calibration, read_kitti_labels
 from lidar_rank.mm.assigner import AnchorAssigner
 
 from .conftest import CONFIGS

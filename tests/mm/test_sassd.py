@@ -17,7 +17,7 @@ from torch.testing import assert_close
 
 from lidar_rank import losses, models
 from lidar_rank.mm import running
-from lidar_rank.mm.sassd_head import SASSDHead
+from lidar_rank.mm.heads.sassd import SASSDHead
 
 from .conftest import CONFIGS
 
@@ -120,7 +120,7 @@ def test_full_config_has_the_published_grid_anchors_and_maps():
     rules = model.bbox_head.bbox_assigner._rules
     assert (rules["pos_iou_thr"], rules["neg_iou_thr"], rules["min_pos_iou"]) == (0.6, 0.45, 0.0)
     assert dict(model.bbox_head.test_cfg) == {"score_thr": 0.3, "nms_thr": 0.1}
-    assert model.bbox_head.candidate_score_thr == 0.1
+    assert model.bbox_head.proposal_score_thr == 0.1
     assert model.bbox_head.prior_prob is None
 
 
@@ -166,7 +166,7 @@ def test_removing_the_auxiliary_network_changes_no_detection():
     assert not missing
     assert {name.split(".")[0] for name in unexpected} == {"auxiliary"}
     for model in (whole, bare):
-        model.bbox_head.candidate_score_thr, model.bbox_head.test_cfg.score_thr = 0.0, 0.0
+        model.bbox_head.proposal_score_thr, model.bbox_head.test_cfg.score_thr = 0.0, 0.0
     scans = [scan(CARS), scan(CARS[:1], seed=1)]
     with torch.no_grad():
         results = [model(**batch(model, *scans), mode="predict") for model in (whole, bare)]

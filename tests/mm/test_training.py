@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.real]
 @pytest.fixture(scope="module")
 def prepared_root(kitti_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The real frames, prepared beside links to their files: the shared cache stays as it is."""
-    from lidar_rank.datasets import prepare_kitti
+    from lidar_rank.kitti import prepare_kitti
 
     root = tmp_path_factory.mktemp("real") / "kitti"
     (root / "training").mkdir(parents=True)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lidar_rank.assign import AnchorIndex, OccupiedAnchors, assign_anchors
+from lidar_rank.assign import AnchorIndex, assign_anchors
+from lidar_rank.models.sassd import OccupiedAnchors
 
 CAR = {"pos_iou_thr": 0.6, "neg_iou_thr": 0.45, "min_pos_iou": 0.45}
 RANGE_M = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)

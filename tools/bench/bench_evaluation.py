@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from lidar_rank.datasets.kitti_labels import KittiObjects, read_frame_ids, read_kitti_labels, read_kitti_results
 from lidar_rank.evaluation import evaluate_kitti
 from lidar_rank.geometry import pairwise_iou_bev
+from lidar_rank.kitti.labels import KittiObjects, read_frame_ids, read_kitti_labels, read_kitti_results
 
 HOST_IOU_MODULE = "mmdet3d.evaluation.functional.kitti_utils.rotate_iou"
 

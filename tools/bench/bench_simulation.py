@@ -13,13 +13,13 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from lidar_rank.datasets.simulation.beams import FULL_TURN_DEG, camera_window_deg, firing_rays
-from lidar_rank.datasets.simulation.camera import KITTI_CALIBRATION
-from lidar_rank.datasets.simulation.frame import HALF_ANGLE_RAD
-from lidar_rank.datasets.simulation.image import render
-from lidar_rank.datasets.simulation.labels import label_lines
-from lidar_rank.datasets.simulation.scanner import build_scene, cast, scan
-from lidar_rank.datasets.simulation.world import make_world
+from lidar_rank.simulation.beams import FULL_TURN_DEG, camera_window_deg, firing_rays
+from lidar_rank.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.simulation.frame import HALF_ANGLE_RAD
+from lidar_rank.simulation.image import render
+from lidar_rank.simulation.labels import label_lines
+from lidar_rank.simulation.scanner import build_scene, cast, scan
+from lidar_rank.simulation.world import make_world
 
 Result = TypeVar("Result")
 WARM_UP: Final = 60

@@ -23,8 +23,8 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from lidar_rank import losses
-from lidar_rank.datasets import read_kitti_labels
-from lidar_rank.datasets.kitti_labels import read_frame_ids
+from lidar_rank.kitti import read_kitti_labels
+from lidar_rank.kitti.labels import read_frame_ids
 
 WIDTH_PX, HEIGHT_PX = 640, 192  # what the network sees
 STRIDES_PX = (8, 16, 32)

@@ -1,0 +1,206 @@
+"""KITTI calibration: the frames of a scan and the ways between them.
+
+Frames, right-handed, in metres:
+
+* **lidar**: x forward, y left, z up; boxes are ``(x, y, z_bottom, length, width, height, yaw)``, yaw from x to y.
+* **camera**: camera 0 after rectification, x right, y down, z forward; the frame of the label files, yaw about y.
+* **image**: pixels of the left colour camera (camera 2), u right, v down, from the outer corner of the first pixel.
+
+The file format and the chain ``P2 @ R0_rect @ Tr_velo_to_cam`` follow Geiger et al., "Are we ready for autonomous
+driving? The KITTI vision benchmark suite", CVPR 2012, and the development kit of its object benchmark.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy import ndarray
+
+from lidar_rank.geometry.boxes import wrap_angle
+from lidar_rank.kernels.frustum import points_in_frustum
+
+MATRIX_SHAPES: Final = {
+    "P0": (3, 4),
+    "P1": (3, 4),
+    "P2": (3, 4),
+    "P3": (3, 4),
+    "R0_rect": (3, 3),
+    "Tr_velo_to_cam": (3, 4),
+    "Tr_imu_to_velo": (3, 4),
+}
+OPTIONAL_MATRICES: Final = {"Tr_imu_to_velo"}
+
+# The reduced clouds that published results were made with keep these distances from the image plane.
+MIN_DEPTH_M: Final = 0.001
+MAX_DEPTH_M: Final = 100.0
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Where the LiDAR and the cameras of one frame are.
+
+    Attributes:
+        projections: ``P0`` to ``P3``: camera frame to the pixels of each of the four cameras.
+        rectification: ``R0_rect``: rotation from the unrectified to the rectified camera 0.
+        lidar_to_reference: ``Tr_velo_to_cam``: LiDAR frame to the unrectified camera 0.
+        imu_to_lidar: ``Tr_imu_to_velo``, or None where the file has none.
+    """
+
+    projections: Float[ndarray, "4 3 4"]
+    rectification: Float[ndarray, "3 3"]
+    lidar_to_reference: Float[ndarray, "3 4"]
+    imu_to_lidar: Float[ndarray, "3 4"] | None = None
+
+    @cached_property
+    def lidar_to_camera_matrix(self) -> Float[ndarray, "4 4"]:
+        """Rigid transform of homogeneous LiDAR points to the camera frame."""
+        return homogeneous(self.rectification) @ homogeneous(self.lidar_to_reference)
+
+    @cached_property
+    def camera_to_lidar_matrix(self) -> Float[ndarray, "4 4"]:
+        """Inverse of :attr:`lidar_to_camera_matrix`."""
+        return np.linalg.inv(self.lidar_to_camera_matrix)
+
+    def lidar_to_camera(self, points_m: Float[ndarray, "point 3"]) -> Float[ndarray, "point 3"]:
+        """Move points from the LiDAR to the camera frame."""
+        return _transform(self.lidar_to_camera_matrix, points_m)
+
+    def camera_to_lidar(self, points_m: Float[ndarray, "point 3"]) -> Float[ndarray, "point 3"]:
+        """Move points from the camera to the LiDAR frame."""
+        return _transform(self.camera_to_lidar_matrix, points_m)
+
+    def camera_to_image(
+        self, points_m: Float[ndarray, "point 3"]
+    ) -> tuple[Float[ndarray, "point 2"], Float[ndarray, " point"]]:
+        """Project points of the camera frame.
+
+        Args:
+            points_m: Points in the camera frame.
+
+        Returns:
+            Pixels ``(u, v)``, without meaning where the depth is not positive, and the depth from camera 2 in metres.
+        """
+        scaled = _transform(self.projections[2], points_m)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return scaled[:, :2] / scaled[:, 2:], scaled[:, 2]
+
+    def lidar_to_image(
+        self, points_m: Float[ndarray, "point 3"]
+    ) -> tuple[Float[ndarray, "point 2"], Float[ndarray, " point"]]:
+        """Project points of the LiDAR frame; see :meth:`camera_to_image`."""
+        return self.camera_to_image(self.lidar_to_camera(points_m))
+
+    def in_image(self, points_m: Float[ndarray, "point 3"], image_size: tuple[int, int]) -> Bool[ndarray, " point"]:
+        """Whether points of the LiDAR frame fall inside the image, between 1 mm and 100 m from the camera.
+
+        Args:
+            points_m: Points in the LiDAR frame.
+            image_size: Width and height in pixels.
+
+        Returns:
+            True strictly inside the viewing frustum, which is how the official reduced clouds are cut.
+        """
+        projection = self.projections[2] @ self.lidar_to_camera_matrix
+        return points_in_frustum(points_m, projection, *image_size, MIN_DEPTH_M, MAX_DEPTH_M)
+
+    def camera_boxes_to_lidar(
+        self,
+        location_m: Float[ndarray, "box 3"],
+        size_m: Float[ndarray, "box 3"],
+        yaw_rad: Float[ndarray, " box"],
+    ) -> Float[ndarray, "box 7"]:
+        """Turn boxes of a label or result file into LiDAR boxes.
+
+        Both frames put the origin of a box at the centre of its bottom face. The camera's tilt against the LiDAR
+        (about a degree) is left out of the yaw, as everywhere in the field.
+
+        Args:
+            location_m: Centre of the bottom face in the camera frame.
+            size_m: Height, width and length, in the file's order.
+            yaw_rad: ``rotation_y``.
+
+        Returns:
+            ``(x, y, z_bottom, length, width, height, yaw)`` with yaw in [-pi, pi).
+        """
+        yaw_lidar_rad = wrap_angle(-yaw_rad - np.pi / 2)
+        return np.column_stack([self.camera_to_lidar(location_m), size_m[:, ::-1], yaw_lidar_rad])
+
+    def lidar_boxes_to_camera(
+        self, boxes: Float[ndarray, "box 7"]
+    ) -> tuple[Float[ndarray, "box 3"], Float[ndarray, "box 3"], Float[ndarray, " box"]]:
+        """Inverse of :meth:`camera_boxes_to_lidar`: ``location_m``, ``size_m`` and ``yaw_rad`` in [-pi, pi)."""
+        return self.lidar_to_camera(boxes[:, :3]), boxes[:, 5:2:-1], wrap_angle(-boxes[:, 6] - np.pi / 2)
+
+
+def homogeneous(matrix: Float[ndarray, "3 columns"]) -> Float[ndarray, "4 4"]:
+    """Extend a 3x3 or 3x4 matrix to 4x4 with the rows and columns of the identity."""
+    extended = np.eye(4)
+    extended[:3, : matrix.shape[1]] = matrix
+    return extended
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Read one file of a KITTI ``calib`` folder.
+
+    Args:
+        path: Text file with lines ``NAME: values``.
+
+    Returns:
+        The calibration.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is malformed, a matrix is missing or a rotation is none; the message names file and line.
+    """
+    matrices: dict[str, ndarray] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if line.strip():
+            name, separator, values = line.partition(":")
+            if not separator:
+                raise ValueError(f"{path}:{number}: expected 'NAME: values', got {line[:60]!r}")
+            if name in MATRIX_SHAPES:
+                matrices[name] = _parse_matrix(name, values, where=f"{path}:{number}")
+    missing = MATRIX_SHAPES.keys() - OPTIONAL_MATRICES - matrices.keys()
+    if missing:
+        raise ValueError(f"{path}: no {', '.join(sorted(missing))}; found {', '.join(matrices) or 'nothing'}")
+    for name in ("R0_rect", "Tr_velo_to_cam"):
+        if abs(np.linalg.det(matrices[name][:, :3]) - 1) > 0.01:
+            raise ValueError(f"{path}: the first three columns of {name} are no rotation:\n{matrices[name]}")
+    return Calibration(
+        projections=np.stack([matrices[f"P{camera}"] for camera in range(4)]),
+        rectification=matrices["R0_rect"],
+        lidar_to_reference=matrices["Tr_velo_to_cam"],
+        imu_to_lidar=matrices.get("Tr_imu_to_velo"),
+    )
+
+
+def format_calibration(calibration: Calibration) -> str:
+    """Text of a calibration file, in the official files' order and precision (13 digits)."""
+    matrices = [*calibration.projections, calibration.rectification, calibration.lidar_to_reference]
+    if calibration.imu_to_lidar is not None:
+        matrices.append(calibration.imu_to_lidar)
+    lines = (
+        f"{name}: {' '.join(f'{value:.12e}' for value in matrix.flat)}\n"
+        for name, matrix in zip(MATRIX_SHAPES, matrices, strict=False)
+    )
+    return "".join(lines)
+
+
+def _parse_matrix(name: str, values: str, where: str) -> Float[ndarray, "3 columns"]:
+    rows, columns = MATRIX_SHAPES[name]
+    try:
+        flat = np.array([float(value) for value in values.split()])
+    except ValueError as error:
+        raise ValueError(f"{where}: {name}: {error}") from None
+    if len(flat) != rows * columns:
+        raise ValueError(f"{where}: {name} has {len(flat)} values, expected {rows * columns}")
+    if not np.isfinite(flat).all():
+        raise ValueError(f"{where}: {name} holds NaN or infinity")
+    return flat.reshape(rows, columns)
+
+
+def _transform(matrix: Float[ndarray, "rows 4"], points_m: Float[ndarray, "point 3"]) -> Float[ndarray, "point 3"]:
+    return points_m @ matrix[:3, :3].T + matrix[:3, 3]

@@ -1,0 +1,151 @@
+"""The dictionaries that mmdet3d 1.4's stock KittiDataset and DataBaseSampler read, in their key names and units."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from lidar_rank.kitti.calibration import Calibration, homogeneous
+from lidar_rank.kitti.difficulty import difficulty_index
+from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.kitti.root import Frame
+
+CLASSES: Final = ("Pedestrian", "Cyclist", "Car", "Van", "Truck", "Person_sitting", "Tram", "Misc")
+"""The host's order: a class's position is its label."""
+DONT_CARE: Final = "DontCare"
+LABEL_OF: Final = {**{name: label for label, name in enumerate(CLASSES)}, DONT_CARE: -1}
+METAINFO: Final = {"categories": LABEL_OF, "dataset": "kitti", "info_version": "1.1"}
+DATABASE_FOLDER: Final = "kitti_gt_database"
+
+
+@dataclass(frozen=True, eq=False)
+class AnnotatedFrame:
+    """What the small files of one frame say.
+
+    Attributes:
+        frame: Where the files are.
+        calibration: The calibration.
+        image_size: Width and height in pixels.
+        labels: The objects of all frames.
+        rows: Which of them are this frame's: boxes of :data:`CLASSES` and DontCare, in the label file's order.
+    """
+
+    frame: Frame
+    calibration: Calibration
+    image_size: tuple[int, int]
+    labels: KittiObjects
+    rows: Int[ndarray, " label"]
+
+    @cached_property
+    def object_rows(self) -> Int[ndarray, " object"]:
+        """:attr:`rows` without DontCare."""
+        return self.rows[self.labels.name[self.rows] != DONT_CARE]
+
+    @cached_property
+    def lidar_boxes(self) -> Float[ndarray, "object 7"]:
+        """LiDAR boxes of :attr:`object_rows`."""
+        rows = self.object_rows
+        return self.calibration.camera_boxes_to_lidar(
+            self.labels.location_m[rows], self.labels.size_m[rows], self.labels.yaw_rad[rows]
+        )
+
+    @property
+    def database_paths(self) -> list[str]:
+        """Files of the cut-out objects, below the root, in the order of :attr:`object_rows`."""
+        names = self.labels.name[self.object_rows]
+        return [f"{DATABASE_FOLDER}/{int(self.frame.name)}_{name}_{i}.bin" for i, name in enumerate(names)]
+
+
+def frame_info(annotated: AnnotatedFrame, points_in_objects: list[int]) -> dict[str, Any]:
+    """One entry of ``data_list`` in ``kitti_infos_*.pkl``.
+
+    Args:
+        annotated: The frame.
+        points_in_objects: Points of the reduced cloud inside each of its ``object_rows``.
+
+    Returns:
+        Plain Python values only.
+    """
+    frame, calibration = annotated.frame, annotated.calibration
+    lidar_to_camera = calibration.lidar_to_camera_matrix
+    images: dict[str, Any] = {}
+    for camera, projection in enumerate(calibration.projections):
+        camera_to_image = homogeneous(projection)
+        images[f"CAM{camera}"] = {
+            "cam2img": camera_to_image.tolist(),
+            "lidar2img": (camera_to_image @ lidar_to_camera).tolist(),
+        }
+    width_px, height_px = annotated.image_size
+    images["CAM2"] |= {
+        "img_path": frame.image_path.name,
+        "width": width_px,
+        "height": height_px,
+        "lidar2cam": lidar_to_camera.tolist(),
+    }
+    images["R0_rect"] = homogeneous(calibration.rectification).tolist()
+    lidar_points = {
+        "num_pts_feats": 4,
+        "lidar_path": frame.points_path.name,
+        "Tr_velo_to_cam": homogeneous(calibration.lidar_to_reference).tolist(),
+    }
+    if calibration.imu_to_lidar is not None:
+        lidar_points["Tr_imu_to_velo"] = homogeneous(calibration.imu_to_lidar).tolist()
+    instances = _instances(annotated, points_in_objects)
+    return {"sample_idx": int(frame.name), "images": images, "lidar_points": lidar_points, "instances": instances}
+
+
+def database_entries(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[dict[str, Any]]:
+    """Entries of ``kitti_dbinfos_train.pkl`` for the objects of one frame; ``group_id`` is left to the caller.
+
+    Args:
+        annotated: The frame.
+        points_in_objects: Points of the reduced cloud inside each of its ``object_rows``.
+    """
+    labels, rows = annotated.labels, annotated.object_rows
+    levels = difficulty_index(labels.bbox_px[rows], labels.occlusion[rows], labels.truncation[rows]).tolist()
+    return [
+        {
+            "name": str(labels.name[row]),
+            "path": annotated.database_paths[i],
+            "image_idx": int(annotated.frame.name),
+            "gt_idx": i,
+            "box3d_lidar": annotated.lidar_boxes[i].astype(np.float32),
+            "num_points_in_gt": points_in_objects[i],
+            "difficulty": levels[i],
+            "score": float(np.nan_to_num(labels.score[row])),
+        }
+        for i, row in enumerate(rows)
+    ]
+
+
+def _instances(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[dict[str, Any]]:
+    labels, rows = annotated.labels, annotated.rows
+    center_m = labels.location_m[rows]
+    center_m[:, 1] -= labels.size_m[rows, 0] / 2
+    center_px, depth_m = annotated.calibration.camera_to_image(center_m)
+    # The host's camera boxes list length, height, width.
+    boxes = np.column_stack([labels.location_m[rows], labels.size_m[rows][:, [2, 0, 1]], labels.yaw_rad[rows]])
+    is_object = labels.name[rows] != DONT_CARE
+    index, num_lidar_pts = np.full((2, len(rows)), -1)
+    index[is_object], num_lidar_pts[is_object] = np.arange(is_object.sum()), points_in_objects
+    class_label = [LABEL_OF[name] for name in labels.name[rows]]
+    columns = {
+        "bbox": labels.bbox_px[rows].tolist(),
+        "bbox_label": class_label,
+        "bbox_3d": boxes.tolist(),
+        "bbox_label_3d": class_label,
+        "depth": depth_m.tolist(),
+        "center_2d": center_px.tolist(),
+        "num_lidar_pts": num_lidar_pts.tolist(),
+        "difficulty": difficulty_index(labels.bbox_px[rows], labels.occlusion[rows], labels.truncation[rows]).tolist(),
+        "truncated": labels.truncation[rows].tolist(),
+        "occluded": labels.occlusion[rows].astype(int).tolist(),
+        "alpha": labels.alpha_rad[rows].tolist(),
+        "score": np.nan_to_num(labels.score[rows]).tolist(),
+        "index": index.tolist(),
+        "group_id": list(range(len(rows))),
+    }
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]

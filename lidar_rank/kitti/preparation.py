@@ -1,0 +1,291 @@
+"""From a KITTI-format root to what training reads: reduced clouds, an object database and info files."""
+
+import contextlib
+import json
+import os
+import pickle
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from tqdm import tqdm
+
+from lidar_rank.geometry.points import points_in_boxes
+from lidar_rank.kitti.calibration import read_calibration
+from lidar_rank.kitti.files import (
+    BYTES_PER_POINT,
+    check_points_size,
+    read_png_size,
+    read_points,
+    remove_temporary_files,
+    write_atomically,
+)
+from lidar_rank.kitti.infos import (
+    DATABASE_FOLDER,
+    LABEL_OF,
+    METAINFO,
+    AnnotatedFrame,
+    database_entries,
+    frame_info,
+)
+from lidar_rank.kitti.labels import read_kitti_labels
+from lidar_rank.kitti.root import SPLITS, Frame, read_splits
+
+INFO_NAMES: Final = {split: f"kitti_infos_{split}.pkl" for split in SPLITS}
+DATABASE_INFOS_NAME: Final = "kitti_dbinfos_train.pkl"
+JOURNAL_NAME: Final = "kitti_preparation.jsonl"
+FORMAT_VERSION: Final = 1
+"""Part of every journal line; raise it when the same inputs shall give other outputs."""
+
+
+@dataclass(frozen=True)
+class PreparationSummary:
+    """What :func:`prepare_kitti` found and did.
+
+    Attributes:
+        frames: Number of frames by split.
+        prepared: Frames that this call processed.
+        kept: Frames whose outputs of an earlier call were whole and still fit their inputs.
+        database: Objects in the database by class.
+        ignored: Labelled objects by name that the host does not know; they are in no output.
+    """
+
+    frames: dict[str, int]
+    prepared: int
+    kept: int
+    database: dict[str, int]
+    ignored: dict[str, int]
+
+
+def prepare_kitti(
+    root: Path, *, image_size: tuple[int, int] | None = None, jobs: int | None = None, progress: bool = True
+) -> PreparationSummary:
+    """Prepare a KITTI-format root for mmdet3d's stock KittiDataset and DataBaseSampler.
+
+    Writes, below ``root``: ``*/velodyne_reduced`` (the points inside the image), ``kitti_gt_database`` and
+    ``kitti_dbinfos_train.pkl`` (the points inside each training object), ``kitti_infos_{train,val,trainval,test}.pkl``.
+    Everything but the values of the scans is checked before the first file is written. An interrupted call is taken up
+    where it stopped: a frame is kept if its outputs are whole and its inputs have the size and time they had.
+
+    Args:
+        root: Folder with ``training/{velodyne,calib,label_2}`` and ``ImageSets/train.txt``; the rest is optional.
+        image_size: Width and height in pixels for frames without an image.
+        jobs: Threads; by default one per processor.
+        progress: Show progress bars.
+
+    Returns:
+        What was found and done.
+
+    Raises:
+        FileNotFoundError: the root, a part of it, or a file of a listed frame is missing.
+        ValueError: a file is malformed, or an option is out of range; the message names the file.
+        OSError: an output cannot be written, for example because the disk is full.
+    """
+    root = Path(root)
+    jobs = (os.cpu_count() or 1) if jobs is None else jobs
+    if jobs < 1 or min(image_size or (1,)) < 1:
+        raise ValueError(f"jobs and image_size must be at least 1, got {jobs=} and {image_size=}")
+    splits = read_splits(root)
+    annotated, ignored = _annotate(root, splits, image_size, progress)
+    train = set(splits["train"])
+    tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
+    _make_folders(root, annotated)
+    journal = _Journal(root / JOURNAL_NAME)
+    journal.keep([task.key for task in tasks.values() if task.is_done(journal.records.get(task.key))])
+    pending = [task for task in tasks.values() if task.key not in journal.records]
+    if pending:
+        # A run that is killed from here on must not leave infos of files that are no longer there.
+        for name in (DATABASE_INFOS_NAME, *INFO_NAMES.values()):
+            (root / name).unlink(missing_ok=True)
+        _run(pending, journal, jobs, progress)
+    counts = {frame: journal.records[task.key].points_in_objects for frame, task in tasks.items()}
+    return PreparationSummary(
+        frames={split: len(frames) for split, frames in splits.items()},
+        prepared=len(pending),
+        kept=len(tasks) - len(pending),
+        database=_write_infos(root, splits, annotated, counts, progress),
+        ignored=ignored,
+    )
+
+
+@dataclass(frozen=True)
+class _Record:
+    """The outputs of a frame are in place.
+
+    Attributes:
+        inputs: What they were made from; see :attr:`_Task.inputs`.
+        num_points: Points of the reduced cloud.
+        points_in_objects: Those of them inside each object, DontCare left out.
+    """
+
+    inputs: list[int]
+    num_points: int
+    points_in_objects: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """The outputs of one frame: where they are, whether they are whole, and how to make them."""
+
+    root: Path
+    annotated: AnnotatedFrame
+    in_database: bool
+
+    @property
+    def key(self) -> str:
+        """Name of the frame in the journal."""
+        return f"{self.annotated.frame.folder.name}/{self.annotated.frame.name}"
+
+    @cached_property
+    def inputs(self) -> list[int]:
+        """All that the outputs depend on, files by their size and time."""
+        frame = self.annotated.frame
+        paths = [frame.points_path, frame.calibration_path, *([frame.label_path] if frame.is_labelled else [])]
+        stats = [path.stat() for path in paths]
+        files = [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
+        return [FORMAT_VERSION, int(self.in_database), *self.annotated.image_size, *files]
+
+    @cached_property
+    def database_paths(self) -> list[Path]:
+        """Files of the objects; none outside the training split."""
+        return [self.root / path for path in self.annotated.database_paths] if self.in_database else []
+
+    def is_done(self, record: _Record | None) -> bool:
+        """Whether ``record`` is of these inputs, and the outputs are there with the sizes it says."""
+        if record is None or record.inputs != self.inputs:
+            return False
+        sizes = {self.annotated.frame.reduced_points_path: record.num_points}
+        sizes |= zip(self.database_paths, record.points_in_objects, strict=False)
+        return all(
+            path.is_file() and path.stat().st_size == num_points * BYTES_PER_POINT for path, num_points in sizes.items()
+        )
+
+    def run(self) -> _Record:
+        """Write the outputs."""
+        frame, boxes = self.annotated.frame, self.annotated.lidar_boxes
+        points = read_points(frame.points_path)
+        points = points[self.annotated.calibration.in_image(points[:, :3], self.annotated.image_size)]
+        write_atomically(frame.reduced_points_path, points.tobytes())
+        inside = points_in_boxes(points, boxes)
+        origins = np.insert(boxes[:, :3], 3, 0, axis=1).astype(np.float32)
+        for path, origin, mask in zip(self.database_paths, origins, inside, strict=False):
+            write_atomically(path, (points[mask] - origin).tobytes())
+        return _Record(self.inputs, len(points), inside.sum(axis=1).tolist())
+
+
+class _Journal:
+    """Which frames are done: one line of JSON each, added when the outputs are in place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.records: dict[str, _Record] = {}
+        for line in path.read_text().splitlines() if path.is_file() else ():
+            # A killed run may have torn its last line.
+            with contextlib.suppress(json.JSONDecodeError):
+                key, record = json.loads(line)
+                self.records[key] = _Record(**record)
+
+    def keep(self, keys: Collection[str]) -> None:
+        """Forget all other frames."""
+        self.records = {key: self.records[key] for key in keys}
+        write_atomically(self.path, "".join(map(self._line, self.records)).encode())
+
+    def add(self, key: str, record: _Record) -> None:
+        """Remember one more frame."""
+        self.records[key] = record
+        try:
+            with self.path.open("a") as file:
+                file.write(self._line(key))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
+
+    def _line(self, key: str) -> str:
+        return json.dumps([key, asdict(self.records[key])]) + "\n"
+
+
+def _annotate(
+    root: Path, splits: Mapping[str, Sequence[Frame]], image_size: tuple[int, int] | None, progress: bool
+) -> tuple[dict[Frame, AnnotatedFrame], dict[str, int]]:
+    """Read and check all small files; also count the objects of unknown names."""
+    frames = sorted({frame for frames in splits.values() for frame in frames})
+    names = [frame.name for frame in frames if frame.is_labelled]
+    labels = read_kitti_labels(root / "training" / "label_2", names)
+    is_known = np.isin(labels.name, list(LABEL_OF))
+    bounds = dict(zip(names, zip(labels.frame_start[:-1], labels.frame_start[1:], strict=True), strict=True))
+    annotated = {}
+    for frame in tqdm(frames, desc="checking", unit="frame", disable=not progress):
+        check_points_size(frame.points_path)
+        start, stop = bounds[frame.name] if frame.is_labelled else (0, 0)
+        annotated[frame] = AnnotatedFrame(
+            frame,
+            read_calibration(frame.calibration_path),
+            _image_size(frame, image_size),
+            labels,
+            rows=start + np.flatnonzero(is_known[start:stop]),
+        )
+        _check_box_sizes(annotated[frame])
+    return annotated, dict(Counter(labels.name[~is_known].tolist()))
+
+
+def _image_size(frame: Frame, default: tuple[int, int] | None) -> tuple[int, int]:
+    if frame.image_path.is_file():
+        return read_png_size(frame.image_path)
+    if default is None:
+        raise FileNotFoundError(f"no image {frame.image_path}: give image_size, its width and height in pixels")
+    return default
+
+
+def _check_box_sizes(annotated: AnnotatedFrame) -> None:
+    labels, rows = annotated.labels, annotated.object_rows
+    flat = rows[(labels.size_m[rows] <= 0).any(axis=1)]
+    if flat.size:
+        name, size_m = labels.name[flat[0]], labels.size_m[flat[0]].tolist()
+        raise ValueError(f"{annotated.frame.label_path}: height, width, length of a {name} are {size_m}, expected > 0")
+
+
+def _make_folders(root: Path, frames: Collection[Frame]) -> None:
+    """Make the output folders, and clear them of what killed runs left unfinished."""
+    for folder in {root, root / DATABASE_FOLDER, *(frame.reduced_points_path.parent for frame in frames)}:
+        folder.mkdir(exist_ok=True)
+        remove_temporary_files(folder)
+
+
+def _run(pending: Sequence[_Task], journal: _Journal, jobs: int, progress: bool) -> None:
+    total, done = len(pending) + len(journal.records), len(journal.records)
+    with (
+        ThreadPoolExecutor(jobs) as pool,
+        tqdm(total=total, initial=done, desc="preparing", unit="frame", disable=not progress) as bar,
+    ):
+        try:
+            for task, record in zip(pending, pool.map(_Task.run, pending), strict=True):
+                journal.add(task.key, record)
+                bar.update()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_infos(
+    root: Path,
+    splits: Mapping[str, Sequence[Frame]],
+    annotated: Mapping[Frame, AnnotatedFrame],
+    counts: Mapping[Frame, list[int]],
+    progress: bool,
+) -> dict[str, int]:
+    """Write all info files; return the number of database objects by class."""
+    frames_shown = tqdm(annotated, desc="writing infos", unit="frame", disable=not progress)
+    infos = {frame: frame_info(annotated[frame], counts[frame]) for frame in frames_shown}
+    for split, frames in splits.items():
+        content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in frames]}
+        write_atomically(root / INFO_NAMES[split], pickle.dumps(content))
+    database: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    entries = (entry for frame in splits["train"] for entry in database_entries(annotated[frame], counts[frame]))
+    for group_id, entry in enumerate(entries):
+        database[entry["name"]].append(entry | {"group_id": group_id})
+    write_atomically(root / DATABASE_INFOS_NAME, pickle.dumps(dict(database)))
+    return {name: len(entries) for name, entries in sorted(database.items())}

@@ -1,0 +1,36 @@
+"""Evaluation of detectors that see a part of the scene."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from lidar_rank.kitti.calibration import read_calibration
+from lidar_rank.kitti.labels import KittiObjects
+
+# An occlusion level that KITTI does not have: such objects are neither hits nor misses at any difficulty.
+BEYOND_EVERY_DIFFICULTY: Final = 4
+
+
+def ignore_outside_range(objects: KittiObjects, calib_dir: Path, range_m: Sequence[float]) -> KittiObjects:
+    """Make objects that a detector cannot see too hard for every difficulty.
+
+    Args:
+        objects: Ground truth.
+        calib_dir: Folder with the calibration of every frame.
+        range_m: ``(x_min, y_min, z_min, x_max, y_max, z_max)`` in the LiDAR frame; objects whose centre lies outside,
+            seen from above, are ignored.
+
+    Returns:
+        The objects with another occlusion where they are outside.
+    """
+    low_m, high_m = np.array(range_m[:2]), np.array(range_m[3:5])
+    outside = np.zeros(len(objects), dtype=bool)
+    for frame, frame_id in enumerate(objects.frame_ids):
+        rows = slice(objects.frame_start[frame], objects.frame_start[frame + 1])
+        calibration = read_calibration(calib_dir / f"{frame_id}.txt")
+        position_m = calibration.camera_to_lidar(objects.location_m[rows])[:, :2]
+        outside[rows] = ((position_m < low_m) | (position_m >= high_m)).any(axis=1)
+    return dataclasses.replace(objects, occlusion=np.where(outside, BEYOND_EVERY_DIFFICULTY, objects.occlusion))

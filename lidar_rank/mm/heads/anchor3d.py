@@ -1,0 +1,136 @@
+"""The anchor head of voxel detectors, with the image boundary kept for the loss."""
+
+from typing import NamedTuple
+
+import torch
+from mmdet3d.models.dense_heads import Anchor3DHead
+from torch import Tensor
+
+from lidar_rank.geometry import paired_iou_3d
+from lidar_rank.geometry.boxes import checked_boxes
+from lidar_rank.labels import is_object
+from lidar_rank.mm import seam
+from lidar_rank.mm.registry import MODELS
+
+# The host's constructor decides by the type of the loss whether to sample anchors and whether scores are sigmoids.
+_UNSAMPLED_SIGMOID = {"type": "mmdet.FocalLoss", "use_sigmoid": True}
+
+
+@MODELS.register_module()
+class PerImageAnchor3DHead(Anchor3DHead):
+    """mmdet3d's ``Anchor3DHead`` for the losses of the core.
+
+    Each image is one group of candidates, over all levels and classes; ignored anchors carry label -1. The loss gets
+    the rotated 3D IoU of each positive's regressed box with its object, differentiable. Options are the host's;
+    ``loss_cls`` and ``loss_bbox`` are losses of scope ``lidar_rank``, which normalise themselves.
+
+    Args:
+        loss_cls: Config of the classification or ranking loss.
+        prior_prob: Score that every anchor starts with: 0.01 for focal loss, 0.5 for DR loss.
+        *args: As the host's.
+        **kwargs: As the host's.
+    """
+
+    def __init__(self, *args, loss_cls: dict, prior_prob: float = 0.01, **kwargs) -> None:
+        super().__init__(*args, loss_cls=_UNSAMPLED_SIGMOID, **kwargs)
+        self.init_cfg["override"]["bias_prob"] = prior_prob
+        self.loss_cls = MODELS.build(loss_cls)
+        for name, unweighted in (("code_weight", None), ("pos_weight", -1)):
+            if self.train_cfg and self.train_cfg.get(name, unweighted) != unweighted:
+                raise ValueError(
+                    f"train_cfg.{name} must be {unweighted}: losses of scope lidar_rank take no weights, got"
+                    f" {self.train_cfg[name]}"
+                )
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        dir_cls_preds: list[Tensor],
+        batch_gt_instances_3d: list,
+        batch_input_metas: list[dict],
+        batch_gt_instances_ignore: list | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch; arguments as the host's.
+
+        Raises:
+            ValueError: an object is not finite or has a size that is not positive.
+        """
+        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore)
+        iou = seam.iou_of_candidates(found.iou, found.positive)
+        level = seam.level_of_candidate(cls_scores, self.num_classes)
+        losses = {
+            "loss_cls": self.loss_cls(found.logits, found.labels, iou=iou, level=level),
+            "loss_bbox": self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach()),
+        }
+        if self.use_direction_classifier:
+            direction = seam.by_image(dir_cls_preds, 2)[found.positive]
+            losses["loss_dir"] = self.loss_dir(direction, found.directions, avg_factor=max(len(direction), 1))
+        return losses
+
+    @torch.no_grad()
+    def candidates(
+        self, features: list[Tensor], batch_gt_instances_3d: list, batch_input_metas: list[dict]
+    ) -> seam.Candidates:
+        """Say of every anchor what the head thinks and what is true, for ``lidar_rank.analysis``.
+
+        Args:
+            features: Maps of the neck, (image, channel, y, x) each.
+            batch_gt_instances_3d: ``bboxes_3d`` and ``labels_3d`` of each image.
+            batch_input_metas: Meta data of each image.
+
+        Raises:
+            ValueError: an object is not finite or has a size that is not positive.
+        """
+        cls_scores, bbox_preds, _ = self(features)
+        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, None)
+        iou = seam.iou_of_candidates(found.iou, found.positive)
+        return seam.Candidates(found.logits.sigmoid(), found.labels, iou)
+
+    def _match(
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], objects: list, metas: list[dict], ignored: list | None
+    ) -> "_Matches":
+        _check_objects(objects, metas)
+        anchors, labels, box_targets, directions = self._targets(cls_scores, objects, metas, ignored)
+        positive = is_object(labels, self.num_classes)
+        deltas = seam.by_image(bbox_preds, self.box_code_size)[positive], box_targets[positive]
+        priors = anchors.expand(len(labels), -1, -1)[positive]
+        iou = paired_iou_3d(*(self.bbox_coder.decode(priors, side) for side in deltas))
+        logits = seam.by_image(cls_scores, self.num_classes)
+        return _Matches(logits, labels, positive, deltas, directions[positive], iou)
+
+    def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
+        """Anchors (candidate, 7), then labels, encoded boxes and directions by (image, candidate, ...)."""
+        sizes = [level.shape[-2:] for level in cls_scores]
+        anchors_of_images = self.get_anchors(sizes, metas, device=cls_scores[0].device)
+        anchors = torch.cat([level.reshape(-1, self.box_code_size) for level in anchors_of_images[0]])
+        labels, label_weights, boxes, _, directions, *_ = self.anchor_target_3d(
+            anchors_of_images, objects, metas, ignored, num_classes=self.num_classes, sampling=False
+        )
+        labels, label_weights, boxes, directions = (
+            torch.cat(levels, dim=1) for levels in (labels, label_weights, boxes, directions)
+        )
+        return anchors, labels.masked_fill(label_weights == 0, -1), boxes, directions
+
+    def _angle_by_sine(self, deltas: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        return self.add_sin_difference(deltas, wanted) if self.diff_rad_by_sin else (deltas, wanted)
+
+
+class _Matches(NamedTuple):
+    """Anchors of a batch beside what they are to learn."""
+
+    logits: Tensor  # (image, candidate, class)
+    labels: Tensor  # (image, candidate)
+    positive: Tensor  # (image, candidate)
+    deltas: tuple[Tensor, Tensor]  # (positive, 7) each: predicted, wanted
+    directions: Tensor  # (positive,)
+    iou: Tensor  # (positive,), of the regressed boxes, differentiable
+
+
+def _check_objects(objects: list, metas: list[dict]) -> None:
+    """Refuse objects that no assigner can match; the host trains on them in silence."""
+    for instances, meta in zip(objects, metas, strict=True):
+        boxes = instances.bboxes_3d if isinstance(instances.bboxes_3d, Tensor) else instances.bboxes_3d.tensor
+        checked_boxes(
+            boxes.detach().cpu(), f"objects of scan {meta.get('lidar_path', 'without a path')}", allow_wider=True
+        )

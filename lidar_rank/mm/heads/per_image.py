@@ -1,0 +1,147 @@
+"""What the dense heads of mmdet share here: they keep the image boundary for the loss."""
+
+from typing import NamedTuple
+
+import torch
+from mmdet.structures.bbox import bbox_overlaps
+from mmdet.utils import reduce_mean
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+from lidar_rank.labels import is_object
+from lidar_rank.mm import seam
+from lidar_rank.mm.registry import MODELS
+
+# The host's constructors decide by the loss whether there is a channel for background.
+_SIGMOID_SCORES = {"type": "mmdet.FocalLoss", "use_sigmoid": True}
+
+
+class Match(NamedTuple):
+    """Which candidates are objects, and the boxes (positive, 4) of those that are."""
+
+    labels: Tensor  # (image, candidate), as the losses take them
+    positive: Tensor  # (image, candidate)
+    deltas: Tensor  # regressed
+    deltas_wanted: Tensor  # boxes if the head regresses boxes
+    boxes: Tensor  # left, top, right, bottom in pixels
+    boxes_wanted: Tensor
+
+    def iou(self) -> Tensor:
+        """Overlap (positive,) of each regressed box with its object, differentiable."""
+        return bbox_overlaps(self.boxes, self.boxes_wanted, is_aligned=True)
+
+
+class PerImageHead:
+    """What the dense heads share; stands before a head of the host among a class's bases.
+
+    Each image is one group of candidates, over all levels and classes; ignored candidates carry label -1. The loss gets
+    the level of each candidate and the overlap of each positive's regressed box with its object, differentiable.
+
+    Args:
+        loss_cls: Config of the classification or ranking loss, of scope ``lidar_rank``; it normalises itself.
+        prior_prob: Score that every candidate starts with: 0.01 for focal loss, 0.5 for DR loss.
+        *args: As the host's.
+        **kwargs: As the host's. ``loss_bbox`` is a localization loss of scope ``lidar_rank`` on encoded boxes, or with
+            ``reg_decoded_bbox=True`` one of the host on boxes.
+    """
+
+    reg_decoded_bbox = False
+
+    def __init__(self, *args, loss_cls: dict, prior_prob: float = 0.01, **kwargs) -> None:
+        super().__init__(*args, loss_cls=_SIGMOID_SCORES, **kwargs)
+        self.init_cfg["override"]["bias_prob"] = prior_prob
+        self.loss_cls = MODELS.build(loss_cls)
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of a batch; arguments as the host's."""
+        check_objects(batch_gt_instances, batch_img_metas, self.num_classes)
+        match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
+        return {"loss_cls": self.classification(cls_scores, match), "loss_bbox": self.localization(match)}
+
+    @torch.no_grad()
+    def candidates(
+        self,
+        features: list[Tensor],
+        batch_gt_instances: list[InstanceData],
+        batch_img_metas: list[dict],
+        batch_gt_instances_ignore: list[InstanceData] | None = None,
+    ) -> seam.Candidates:
+        """Say of every candidate what the head thinks and what is true, for ``lidar_rank.analysis``.
+
+        Args:
+            features: Maps of the neck, (image, channel, y, x) each.
+            batch_gt_instances: ``bboxes`` and ``labels`` of each image.
+            batch_img_metas: Meta data of each image.
+            batch_gt_instances_ignore: ``bboxes`` of each image around which candidates are ignored.
+        """
+        cls_scores, bbox_preds, *_ = self(features)
+        match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
+        iou = seam.iou_of_candidates(match.iou(), match.positive)
+        return seam.Candidates(seam.by_image(cls_scores, self.num_classes).sigmoid(), match.labels, iou)
+
+    def match(
+        self, bbox_preds: list[Tensor], objects: list[InstanceData], metas: list[dict], ignored: list | None
+    ) -> Match:
+        """Give each anchor of each image its object, as the host's assigner does."""
+        sizes = [level.shape[-2:] for level in bbox_preds]
+        anchors, valid = self.get_anchors(sizes, metas, device=bbox_preds[0].device)
+        priors = torch.cat(anchors[0]).expand(len(metas), -1, -1)
+        *_, labels, weights, wanted, _, _ = self.get_targets(anchors, valid, objects, metas, ignored)
+        labels, weights, wanted = (torch.cat(levels, dim=1) for levels in (labels, weights, wanted))
+        labels = labels.masked_fill(weights == 0, -1)
+        positive = is_object(labels, self.num_classes)
+        priors, wanted = priors[positive], wanted[positive]
+        deltas = seam.by_image(bbox_preds, self.bbox_coder.encode_size)[positive]
+        boxes_wanted = wanted if self.reg_decoded_bbox else self.bbox_coder.decode(priors, wanted)
+        return Match(labels, positive, deltas, wanted, self.bbox_coder.decode(priors, deltas), boxes_wanted)
+
+    def classification(self, cls_scores: list[Tensor], match: Match) -> Tensor:
+        """Classification or ranking loss of all images."""
+        return self.loss_cls(
+            seam.by_image(cls_scores, self.num_classes),
+            match.labels,
+            iou=seam.iou_of_candidates(match.iou(), match.positive),
+            level=seam.level_of_candidate(cls_scores, self.num_classes),
+        )
+
+    def localization(self, match: Match, weight: Tensor | None = None) -> Tensor:
+        """Localization loss of all positives; ``weight`` (positive,) is for the host's losses on boxes."""
+        if not self.reg_decoded_bbox:
+            return self.loss_bbox(match.deltas, match.deltas_wanted, iou=match.iou().detach())
+        weight = match.boxes.new_ones(len(match.boxes)) if weight is None else weight
+        total = reduce_mean(weight.sum()).clamp(min=1)
+        return self.loss_bbox(match.boxes, match.boxes_wanted, weight=weight, avg_factor=total)
+
+
+def check_objects(objects: list[InstanceData], metas: list[dict], num_classes: int) -> None:
+    """Refuse boxes and labels that the host would train on in silence.
+
+    A box without area has no overlap with any anchor; the host then makes every anchor that overlaps it as little a
+    positive of it. A label beyond the classes counts as background.
+
+    Raises:
+        ValueError: a box has no area or is not finite, or a label is not one of the head's classes.
+    """
+    for image, meta in zip(objects, metas, strict=True):
+        boxes, labels = image.bboxes, image.labels
+        whole = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        known = (labels >= 0) & (labels < num_classes)
+        if (whole & known).all():
+            continue
+        name = meta.get("img_path", "an image")
+        if not known.all():
+            raise ValueError(
+                f"{name}: label {labels[~known][0].item()} is not one of the head's {num_classes} classes, 0 to"
+                f" {num_classes - 1}: num_classes and the data set's metainfo must name the same classes"
+            )
+        raise ValueError(
+            f"{name}: box {boxes[~whole][0].tolist()} (left, top, right, bottom) has no area inside the image; correct"
+            " the label, or leave such boxes out with dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1))"
+        )

@@ -1,0 +1,222 @@
+"""The head of SA-SSD: anchors on seen ground, and confidences read from the parts of each box."""
+
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from mmengine.structures import InstanceData
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from lidar_rank.geometry import nms_bev
+from lidar_rank.geometry.boxes import BEV_OF_3D, wrap_angle
+from lidar_rank.mm import seam
+from lidar_rank.mm.heads.anchor3d import PerImageAnchor3DHead
+from lidar_rank.mm.registry import MODELS
+from lidar_rank.mm.sassd import SASSDFeatures
+from lidar_rank.models.sassd import OccupiedAnchors, confidence_targets
+
+_OUT_OF_REACH_M = 1e5
+
+
+class _Proposals(NamedTuple):
+    """Decoded boxes of one scan whose anchors score above the threshold."""
+
+    boxes: Tensor  # (proposal, 7)
+    labels: Tensor  # (proposal,)
+
+
+@MODELS.register_module()
+class SASSDHead(PerImageAnchor3DHead):
+    """Scores and boxes of anchors, the best of which become proposals; part-sensitive warping gives their confidence.
+
+    Anchors without more than one occupied voxel column under them take part neither in training nor in testing. Box and
+    direction losses are over the positives of each scan, then over scans. Proposals are the decoded boxes of anchors
+    that score above a threshold, in training the objects too; they carry gradient from their confidence to the box
+    regression. A proposal is positive from a 3D overlap of 0.7, and so is each object's best.
+
+    Args:
+        point_cloud_range: x_min, y_min, z_min, x_max, y_max, z_max of the voxel grid, in metres.
+        voxel_size: Size of an input voxel in x, y and z, in metres.
+        part_warping: Config of :class:`lidar_rank.models.sassd.PartSensitiveWarping`.
+        loss_part: Config of the loss of the confidences, one row per scan; it is divided by the number of scans.
+        proposal_score_thr: Score above which an anchor's box is a proposal.
+        prior_prob: Score that every anchor starts with; None starts with torch's own initialisation, as the authors do.
+        test_cfg: ``score_thr`` of the confidence and ``nms_thr``, overlap seen from above, of a class.
+        *args: As :class:`PerImageAnchor3DHead`.
+        **kwargs: As :class:`PerImageAnchor3DHead`.
+
+    Raises:
+        ValueError: ``use_direction_classifier`` is False.
+    """
+
+    def __init__(
+        self,
+        *args,
+        point_cloud_range: list[float],
+        voxel_size: list[float],
+        part_warping: dict,
+        loss_part: dict,
+        proposal_score_thr: float = 0.1,
+        prior_prob: float | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.use_direction_classifier:
+            raise ValueError("SASSDHead turns its proposals by their direction: use_direction_classifier must be True")
+        self.init_cfg, self.prior_prob = None, prior_prob
+        self.proposal_score_thr = proposal_score_thr
+        self.part_warping, self.loss_part = MODELS.build(part_warping), MODELS.build(loss_part)
+        self._grid = {"voxel_size_m": voxel_size, "point_cloud_range_m": point_cloud_range}
+        self._occupied_anchors: dict[tuple[int, int], OccupiedAnchors] = {}
+
+    def init_weights(self) -> None:
+        """Let all scores start at ``prior_prob``, if there is one."""
+        super().init_weights()
+        if self.prior_prob is not None:
+            nn.init.constant_(self.conv_cls.bias, math.log(self.prior_prob / (1 - self.prior_prob)))
+
+    def forward(self, x: SASSDFeatures) -> tuple[list[Tensor], ...]:
+        """Scores, boxes and directions of all anchors, as the host's."""
+        return super().forward([x.box_map])
+
+    def loss(self, x: SASSDFeatures, batch_data_samples: list) -> dict[str, Tensor]:
+        """Losses of anchors and proposals.
+
+        Raises:
+            ValueError: an object is not finite or has a size that is not positive.
+        """
+        objects = [sample.gt_instances_3d for sample in batch_data_samples]
+        boxes = [own.bboxes_3d.tensor for own in objects]
+        metas = self._with_occupied(x, [sample.metainfo for sample in batch_data_samples])
+        outs = self(x)
+        losses = self.loss_by_feat(*outs, objects, metas)
+        proposals = [found.boxes for found in self._proposals(outs, metas)]
+        losses["loss_part"] = self._loss_of_parts(x.part_map, proposals, boxes)
+        return losses
+
+    def loss_by_feat(
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        dir_cls_preds: list[Tensor],
+        batch_gt_instances_3d: list,
+        batch_input_metas: list[dict],
+        batch_gt_instances_ignore: list | None = None,
+    ) -> dict[str, Tensor]:
+        """Losses of anchors; arguments as the host's, with ``occupied`` (anchor,) in the meta data of each scan."""
+        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore)
+        iou = seam.iou_of_candidates(found.iou, found.positive)
+        level = seam.level_of_candidate(cls_scores, self.num_classes)
+        of_scan = found.positive.sum(1).tolist()
+        pred, wanted = (side.split(of_scan) for side in self._angle_by_sine(*found.deltas))
+        overlaps = found.iou.detach().split(of_scan)
+        facing = seam.by_image(dir_cls_preds, 2)[found.positive].split(of_scan)
+        directions = found.directions.split(of_scan)
+        return {
+            "loss_cls": self.loss_cls(found.logits, found.labels, iou=iou, level=level),
+            "loss_bbox": _mean(self.loss_bbox(a, b, iou=c) for a, b, c in zip(pred, wanted, overlaps, strict=True)),
+            "loss_dir": _mean(
+                self.loss_dir(a, b, avg_factor=max(len(a), 1)) for a, b in zip(facing, directions, strict=True)
+            ),
+        }
+
+    def candidates(
+        self, features: SASSDFeatures, batch_gt_instances_3d: list, batch_input_metas: list[dict]
+    ) -> seam.Candidates:
+        """As :meth:`PerImageAnchor3DHead.candidates`; anchors on ground that was not seen are ignored."""
+        return super().candidates(features, batch_gt_instances_3d, self._with_occupied(features, batch_input_metas))
+
+    @torch.no_grad()
+    def predict(self, x: SASSDFeatures, batch_data_samples: list, rescale: bool = False) -> list[InstanceData]:  # noqa: ARG002 - the host's signature
+        """Detections of each scan, best first within a class."""
+        metas = self._with_occupied(x, [sample.metainfo for sample in batch_data_samples])
+        proposals = self._proposals(self(x), metas)
+        logits = self.part_warping(x.part_map, [found.boxes for found in proposals])
+        return [
+            self._detections(found, own.sigmoid(), meta)
+            for found, own, meta in zip(proposals, logits, metas, strict=True)
+        ]
+
+    def _detections(self, proposals: _Proposals, confidence: Tensor, meta: dict) -> InstanceData:
+        kept = []
+        for label in range(self.num_classes):
+            rows = ((confidence > self.test_cfg.score_thr) & (proposals.labels == label)).nonzero().squeeze(1)
+            boxes = proposals.boxes[rows][:, BEV_OF_3D].cpu().numpy()
+            best = nms_bev(boxes, confidence[rows].cpu().numpy(), self.test_cfg.nms_thr)
+            kept.append(rows[torch.from_numpy(best).to(rows.device)])
+        rows = torch.cat(kept)
+        return InstanceData(
+            bboxes_3d=meta["box_type_3d"](proposals.boxes[rows], box_dim=self.box_code_size),
+            scores_3d=confidence[rows],
+            labels_3d=proposals.labels[rows],
+        )
+
+    def _with_occupied(self, x: SASSDFeatures, metas: list[dict]) -> list[dict]:
+        """The meta data of each scan with a mask (anchor,) of the anchors on occupied voxel columns."""
+        size = tuple(x.box_map.shape[-2:])
+        if size not in self._occupied_anchors:
+            self._occupied_anchors[size] = OccupiedAnchors(self._anchors(size, "cpu"), **self._grid)
+        voxels, device = x.voxels.cpu(), x.box_map.device
+        masks = [self._occupied_anchors[size](voxels[voxels[:, 0] == scan, 1:]) for scan in range(len(metas))]
+        return [
+            {**meta, "occupied": torch.from_numpy(mask).to(device)} for meta, mask in zip(metas, masks, strict=True)
+        ]
+
+    def _anchors(self, size: tuple[int, int], device: torch.device | str) -> Tensor:
+        (anchors,) = self.prior_generator.grid_anchors([size], device=device)
+        return anchors.reshape(-1, self.box_code_size)
+
+    def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
+        """As the host's, among occupied anchors; the others lie out of every object's reach and are ignored."""
+        occupied = torch.stack([meta["occupied"] for meta in metas])
+        (level,) = self.prior_generator.grid_anchors([cls_scores[0].shape[-2:]], device=cls_scores[0].device)
+        reachable = []
+        for own in occupied:
+            anchors = level.clone()
+            anchors[..., 0] += _OUT_OF_REACH_M * ~own.view(level.shape[:-1])
+            reachable.append([anchors])
+        (labels,), (weights,), (boxes,), _, (directions,), *_ = self.anchor_target_3d(
+            reachable, objects, metas, ignored, num_classes=self.num_classes, sampling=False
+        )
+        labels = labels.masked_fill(~occupied | (weights == 0), -1)
+        return level.reshape(-1, self.box_code_size), labels, boxes, directions
+
+    def _proposals(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[_Proposals]:
+        """Boxes of the occupied anchors of each scan that score well enough."""
+        cls_scores, bbox_preds, dir_cls_preds = outs
+        scores, labels = seam.by_image(cls_scores, self.num_classes).sigmoid().max(-1)
+        deltas = seam.by_image(bbox_preds, self.box_code_size)
+        directions = seam.by_image(dir_cls_preds, 2).argmax(-1)
+        anchors = self._anchors(tuple(cls_scores[0].shape[-2:]), scores.device)
+        found = []
+        for scan, meta in enumerate(metas):
+            rows = ((scores[scan] > self.proposal_score_thr) & meta["occupied"]).nonzero().squeeze(1)
+            boxes = self.bbox_coder.decode(anchors[rows], deltas[scan, rows])
+            boxes = self._facing(boxes, directions[scan, rows])
+            # Early in training exp() of a size overflows now and then: such a box is nowhere.
+            real = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
+            found.append(_Proposals(boxes[real], labels[scan, rows][real]))
+        return found
+
+    def _facing(self, boxes: Tensor, directions: Tensor) -> Tensor:
+        """Turn the boxes to the half circle that the direction classifier says."""
+        yaw = wrap_angle(boxes[:, 6], self.dir_offset - self.dir_limit_offset * math.pi, math.pi)
+        return torch.cat([boxes[:, :6], (yaw + math.pi * directions)[:, None]], dim=1)
+
+    def _loss_of_parts(self, part_map: Tensor, proposals: list[Tensor], objects: list[Tensor]) -> Tensor:
+        """Loss of the confidences of proposals and objects."""
+        boxes = [torch.cat([own.to(found), found]) for own, found in zip(objects, proposals, strict=True)]
+        logits = self.part_warping(part_map, boxes)
+        targets = [confidence_targets(*pair) for pair in zip(boxes, objects, strict=True)]
+        labels, overlaps = zip(*targets, strict=True)
+        return self.loss_part(
+            pad_sequence(logits, batch_first=True)[..., None],
+            pad_sequence(labels, batch_first=True, padding_value=-1),
+            iou=pad_sequence(overlaps, batch_first=True),
+        ) / len(boxes)
+
+
+def _mean(losses: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(losses)).mean()

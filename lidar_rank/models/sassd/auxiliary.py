@@ -1,0 +1,97 @@
+"""The auxiliary point network of SA-SSD, which shapes the voxel features and is used in training only."""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lidar_rank.losses import sigmoid_focal_loss, smooth_l1_loss
+from lidar_rank.models.sassd.backbone import VoxelLevel
+from lidar_rank.models.sassd.interpolation import interpolate
+from lidar_rank.models.sassd.targets import EDGE_BELOW_CENTRE, auxiliary_targets
+
+
+class AuxiliaryNetwork(nn.Module):
+    """Predicts from voxel features whether each point lies in an object, and where it lies from the object's centre.
+
+    Voxel features of each level are interpolated at the points, concatenated, and passed through linear layers without
+    bias or activation. The network adds losses in training; detections do not depend on it.
+
+    Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
+
+    Args:
+        voxel_size_m: Size of an input voxel in x, y and z.
+        point_cloud_range_m: x_min, y_min, z_min, x_max, y_max, z_max of the voxel grid.
+        level_channels: Width of each level.
+        hidden_channels: Width between the linear layers.
+        centre: Height of an object's centre above its bottom: ``"half_height"``, or ``"half_width"``, which the
+            authors' code takes.
+
+    Raises:
+        ValueError: ``centre`` is unknown.
+    """
+
+    def __init__(
+        self,
+        voxel_size_m: Sequence[float],
+        point_cloud_range_m: Sequence[float],
+        level_channels: Sequence[int] = (32, 64, 64),
+        hidden_channels: int = 64,
+        centre: str = "half_height",
+    ) -> None:
+        super().__init__()
+        if centre not in EDGE_BELOW_CENTRE:
+            raise ValueError(f"centre must be one of {tuple(EDGE_BELOW_CENTRE)}, got {centre!r}")
+        self.centre = centre
+        self.voxel_size_m, self.origin_m = tuple(voxel_size_m), tuple(point_cloud_range_m[:3])
+        self.hidden = nn.Linear(sum(level_channels), hidden_channels, bias=False)
+        self.foreground = nn.Linear(hidden_channels, 1, bias=False)
+        self.offset = nn.Linear(hidden_channels, 3, bias=False)
+
+    def forward(
+        self, points: Float[Tensor, "point 4"], levels: Sequence[VoxelLevel]
+    ) -> tuple[Float[Tensor, " point"], Float[Tensor, "point 3"]]:
+        """Logits of lying in an object, and the way from the object's centre to the point in metres.
+
+        Args:
+            points: Scan, x, y, z, in metres.
+            levels: Of the sparse backbone.
+        """
+        with torch.autocast(points.device.type, enabled=False):
+            read = [interpolate(points, self.voxel_centres(level), level.features.float()) for level in levels]
+            hidden = self.hidden(torch.cat(read, dim=1))
+            return self.foreground(hidden).squeeze(1), self.offset(hidden)
+
+    def voxel_centres(self, level: VoxelLevel) -> Float[Tensor, "voxel 4"]:
+        """Scan, x, y, z of the centre of each voxel, in metres."""
+        size = level.features.new_tensor(self.voxel_size_m) * level.stride
+        origin = level.features.new_tensor(self.origin_m)
+        centres = (level.indices[:, [3, 2, 1]] + 0.5) * size + origin
+        return torch.cat([level.indices[:, :1].to(centres.dtype), centres], dim=1)
+
+    def loss(
+        self,
+        points: Float[Tensor, "point 4"],
+        levels: Sequence[VoxelLevel],
+        objects: Sequence[Float[Tensor, "object 7"]],
+    ) -> dict[str, Float[Tensor, ""]]:
+        """Focal loss of the foreground and smooth L1 of the offsets.
+
+        Both are over the number of foreground points of the batch, then over the number of scans.
+
+        Args:
+            points: Scan, x, y, z, in metres.
+            levels: Of the sparse backbone.
+            objects: Boxes of each scan.
+
+        Raises:
+            ValueError: a box is not finite or has a negative size.
+        """
+        logits, offsets_m = self(points, levels)
+        labels, wanted_m = auxiliary_targets(points, objects, self.centre)
+        inside = labels == 0
+        foreground = sigmoid_focal_loss(logits[None, :, None], labels[None])
+        centre = smooth_l1_loss(offsets_m[inside], wanted_m[inside])
+        scans = max(len(objects), 1)
+        return {"loss_aux_foreground": foreground / scans, "loss_aux_centre": centre / scans}

@@ -1,0 +1,173 @@
+"""Write a KITTI-format data set of simulated scans."""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from tqdm import tqdm
+
+from lidar_rank.kitti.calibration import read_calibration
+from lidar_rank.simulation.beams import FULL_TURN_DEG, camera_window_deg
+from lidar_rank.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.simulation.sizes import CLASSES, check_classes
+
+NOTE_NAME: Final = "simulation.json"
+# What a simulation, and a preparation of its result, leave in a root.
+OWN_ENTRIES: Final = ("training", "ImageSets", "kitti_*", NOTE_NAME)
+MAX_SCANS: Final = 1_000_000  # six digits name a frame
+VIEWS: Final = ("front", "full")
+# Upper ends of what one frame takes on disk.
+BYTES_PER_SCAN: Final = {"front": 450_000, "full": 2_300_000}
+BYTES_PER_IMAGE: Final = 1_200_000
+
+
+def simulate_kitti(
+    out: Path | str,
+    *,
+    scans: int,
+    seed: int = 0,
+    jobs: int = 1,
+    images: bool = True,
+    view: str = "front",
+    val: int | None = None,
+    classes: Sequence[str] = CLASSES,
+    calibration: Path | None = None,
+) -> None:
+    """Simulate a KITTI-format data set: ``training/{velodyne,image_2,label_2,calib}``, ``ImageSets`` and a note.
+
+    Frame i depends on ``seed`` and i alone: the bytes are the same whatever ``jobs`` is, scans and labels are the same
+    with and without images, and a longer data set begins with the frames of a shorter one.
+
+    Args:
+        out: Folder to make. An earlier simulated data set there is replaced; anything else is left alone.
+        scans: Number of frames.
+        seed: Of all chance, at least 0.
+        jobs: Number of processes.
+        images: Whether to render camera images.
+        view: ``"front"`` casts the beams that can fall into the image, ``"full"`` a whole turn.
+        val: Number of held-back frames, the last ones; a fifth by default.
+        classes: Classes of labelled objects that appear in the scenes.
+        calibration: KITTI calibration file to use in place of the one that most KITTI frames share.
+
+    Raises:
+        ValueError: a number is out of range, a class or view is unknown, or the calibration file is broken.
+        FileExistsError: ``out`` holds something that is no simulated data set.
+        FileNotFoundError: there is no such calibration file.
+        OSError: the disk has too little room, or ``out`` cannot be written to.
+    """
+    out = Path(out)
+    val = scans // 5 if val is None else val
+    _check_settings(scans, seed, jobs, view, val)
+    check_classes(classes)
+    used_calibration = KITTI_CALIBRATION if calibration is None else read_calibration(calibration)
+    _check_folder(out)
+    _check_room(out, scans * (BYTES_PER_SCAN[view] + images * BYTES_PER_IMAGE))
+    window_deg = FULL_TURN_DEG if view == "full" else camera_window_deg(used_calibration)
+    _make_folders(out, images)
+    _write_note(out, scans=scans, val=val, seed=seed, view=view, images=images, classes=tuple(classes))
+    work = partial(
+        _write_frame,
+        folder=out / "training",
+        seed=seed,
+        view=view,
+        images=images,
+        classes=tuple(classes),
+        calibration=used_calibration,
+        window_deg=window_deg,
+    )
+    _write_frames(work, scans, jobs)
+    _write_splits(out, scans, val)
+
+
+def _check_settings(scans: int, seed: int, jobs: int, view: str, val: int) -> None:
+    if not 1 <= scans <= MAX_SCANS:
+        raise ValueError(f"scans must be from 1 to {MAX_SCANS}, got {scans}")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}")
+    if jobs < 1:
+        raise ValueError(f"jobs must be at least 1, got {jobs}")
+    if view not in VIEWS:
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
+    if not 0 <= val < scans:
+        raise ValueError(f"val must be from 0 to {scans - 1}, so that a scan is left to train on, got {val}")
+
+
+def _check_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise FileExistsError(f"{out} is a file: name a folder")
+    if out.is_dir() and any(out.iterdir()) and not (out / NOTE_NAME).is_file():
+        raise FileExistsError(
+            f"{out} holds files but no {NOTE_NAME}, so it is no simulated data set: name another folder"
+        )
+
+
+def _check_room(out: Path, needed: int) -> None:
+    parent = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise OSError(f"{out}: about {needed / 1e6:.0f} MB needed but {free / 1e6:.0f} MB free: simulate fewer scans")
+
+
+def _make_folders(out: Path, images: bool) -> None:
+    """Make the folders of a root, without what an earlier simulation left there."""
+    for entry in (path for name in OWN_ENTRIES for path in out.glob(name)):
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    for folder in ("velodyne", "label_2", "calib", *(["image_2"] if images else [])):
+        (out / "training" / folder).mkdir(parents=True)
+    (out / "ImageSets").mkdir()
+
+
+def _write_note(out: Path, **settings: Any) -> None:
+    note = {"made_by": "lidar-rank simulate", **settings}
+    (out / NOTE_NAME).write_text(json.dumps(note, indent=2) + "\n")
+
+
+def _write_splits(out: Path, scans: int, val: int) -> None:
+    names = [f"{index:06d}" for index in range(scans)]
+    for split, members in (("train", names[: scans - val]), ("val", names[scans - val :]), ("trainval", names)):
+        if members:
+            (out / "ImageSets" / f"{split}.txt").write_text("\n".join(members) + "\n")
+
+
+def _write_frames(work: Callable[[int], None], scans: int, jobs: int) -> None:
+    with tqdm(total=scans, desc="simulate", unit="scan") as progress:
+        if jobs == 1:
+            for index in range(scans):
+                work(index)
+                progress.update()
+            return
+        # Fork would copy the locks of threads that libraries have started here.
+        with _one_thread_each(), multiprocessing.get_context("spawn").Pool(min(jobs, scans)) as pool:
+            for _ in pool.imap_unordered(work, range(scans), chunksize=4):
+                progress.update()
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Let the processes started inside use one thread each: they share the cores already."""
+    before = os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = before
+
+
+def _write_frame(index: int, **settings: Any) -> None:
+    """Simulate one frame and write its files."""
+    # Open3D takes seconds to load: processes that cast no ray do not wait for it.
+    from lidar_rank.simulation.frame import write_frame
+
+    write_frame(index, **settings)

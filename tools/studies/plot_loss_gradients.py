@@ -1,0 +1,89 @@
+"""Draw docs/images/loss_gradients.png: how hard each loss pushes one candidate, by the score that it has.
+
+    python tools/studies/plot_loss_gradients.py [OUT]
+
+One image holds 20 objects and 2,000 background candidates whose scores are those of a half-trained detector. A further
+candidate, once background and once an object, takes the scores from 0.01 to 0.99 in turn. A curve is the gradient at
+this candidate's logit, as a share of the curve's largest and averaged over 30 draws of the image; below 0 the loss
+pushes the wrong way. Losses that read overlaps have a curve for a well-placed and for a badly placed object.
+"""
+
+import sys
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from matplotlib import pyplot as plt
+from torch import Tensor, nn
+
+from lidar_rank import losses
+
+OUT = Path(__file__).parents[1] / "docs" / "images" / "loss_gradients.png"
+SHOWN = {
+    "cross entropy": losses.BinaryCrossEntropyLoss(),
+    "focal": losses.SigmoidFocalLoss(),
+    "OHEM": losses.OHEMLoss(),
+    "AP": losses.APLoss(),
+    "DR": losses.DRLoss(),
+    "GHM-C": losses.GHMCLoss(momentum=0.0),
+    "RankDet global, 15 groups": losses.GlobalRankingLoss(),
+    "RankDet global, OHEM": losses.GlobalRankingLoss(mining="ohem"),
+    "RankDet global, unmined": losses.GlobalRankingLoss(mining="none"),
+    "RankDet IoU-guided": losses.IoURankingLoss(),
+    "RankDet, the sum": losses.RankDetLoss(),
+    "IoU-balanced": losses.IoUBalancedClsLoss(),
+}
+READ_OVERLAPS = ("RankDet IoU-guided", "RankDet, the sum", "IoU-balanced")
+BACKGROUND, OBJECT = 1, 0
+DRAWS = 30
+SCORES = torch.linspace(0.01, 0.99, 50)
+
+
+def push(loss: nn.Module, label: int, probe_iou: float) -> Tensor:
+    """Gradient at the probe's logit, in the direction that its label asks for, for each of its scores."""
+    total = torch.zeros_like(SCORES)
+    for draw in range(DRAWS):
+        torch.manual_seed(draw)
+        logits = torch.cat([torch.randn(20) + 0.5, 1.2 * torch.randn(2000) - 4, torch.zeros(1)]).view(1, -1, 1)
+        labels = torch.tensor([OBJECT] * 20 + [BACKGROUND] * 2000 + [label]).view(1, -1)
+        iou = torch.rand(1, 2021) * 0.4 + 0.5
+        iou[0, -1] = probe_iou
+        for place, score in enumerate(SCORES):
+            live = logits.index_fill(1, torch.tensor([2020]), score.logit().item()).requires_grad_()
+            loss(live, labels, iou=iou).backward()
+            total[place] += live.grad[0, -1, 0]
+    return total if label == BACKGROUND else -total
+
+
+def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
+    """Fill one panel."""
+    background, good = push(loss, BACKGROUND, 0.0), push(loss, OBJECT, 0.9)
+    objects = {"object, pushed up": (good, "-")}
+    if name in READ_OVERLAPS:
+        objects = {"object of IoU 0.9": (good, "-"), "object of IoU 0.5": (push(loss, OBJECT, 0.5), "--")}
+    if background.abs().max() > 0:
+        panel.plot(SCORES, background / background.abs().max(), color="C3", label="background, pushed down")
+    largest = max(curve.abs().max() for curve, _ in objects.values())
+    for label, (curve, style) in objects.items():
+        panel.plot(SCORES, curve / largest, style, color="C0", label=label)
+    panel.axhline(0, color="black", linewidth=0.5)
+    panel.set_title(name)
+
+
+def main() -> None:
+    """Write the picture."""
+    mpl.use("Agg")
+    figure, panels = plt.subplots(3, 4, figsize=(13, 8), sharex=True, sharey="row", layout="constrained")
+    for panel, (name, loss) in zip(panels.flat, SHOWN.items(), strict=True):
+        draw(panel, name, loss)
+    for panel in (panels[0, 0], panels[2, 2]):
+        panel.legend(fontsize="small")
+    figure.supxlabel("score of the candidate")
+    figure.supylabel("gradient at its logit, as a share of the curve's largest")
+    out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=80)
+
+
+if __name__ == "__main__":
+    main()
