@@ -1,7 +1,7 @@
 """Upright boxes in the LiDAR frame: their columns, the one check of their values, angles, bounding rectangles."""
 
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float
@@ -13,12 +13,10 @@ BEV_OF_3D: Final = [BOX_COLUMNS.index(column) for column in BEV_COLUMNS]
 """Columns of a 3D box that make its box seen from above."""
 _SIZES: Final = ("length", "width", "height")
 
-Angle = TypeVar("Angle")  # a float, a numpy array or a torch tensor
 
-
-def wrap_angle(angle_rad: Angle, start_rad: float = -np.pi, period_rad: float = 2 * np.pi) -> Angle:
-    """Shift angles by whole periods into [``start_rad``, ``start_rad + period_rad``)."""
-    return (angle_rad - start_rad) % period_rad + start_rad  # type: ignore[operator, no-any-return]
+def wrap_angle(angle_rad: Any, start_rad: float = -np.pi, period_rad: float = 2 * np.pi) -> Any:
+    """Shift angles, a numpy array or a torch tensor, by whole periods into [start_rad, start_rad + period_rad)."""
+    return (angle_rad - start_rad) % period_rad + start_rad
 
 
 def checked_boxes(
