@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lidar_rank import losses
 
-OUT = Path(__file__).parents[1] / "docs" / "images" / "loss_gradients.png"
+OUT = Path(__file__).parents[2] / "docs" / "images" / "loss_gradients.png"
 SHOWN = {
     "cross entropy": losses.BinaryCrossEntropyLoss(),
     "focal": losses.SigmoidFocalLoss(),
