@@ -1,4 +1,4 @@
-"""Histograms against a count by hand."""
+"""Histograms against counts by hand."""
 
 import numpy as np
 import pytest

@@ -27,7 +27,7 @@ def digests(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_root_is_kitti_and_every_part_of_it_reads(simulated_root):
+def test_root_has_kitti_format_and_all_files_can_be_read(simulated_root):
     splits = read_splits(simulated_root)
     assert {split: len(frames) for split, frames in splits.items()} == {"train": 8, "val": 2, "trainval": 10}
     for frame in splits["trainval"]:
@@ -64,7 +64,7 @@ def test_frames_depend_on_seed_and_number_alone(tmp_path, simulated_root):
     assert "ImageSets/val.txt" not in other
 
 
-def test_a_whole_turn_surrounds_the_sensor(tmp_path):
+def test_a_full_view_surrounds_the_sensor(tmp_path):
     simulate_kitti(tmp_path / "full", scans=1, seed=5, images=False, view="full")
     points = read_points(tmp_path / "full/training/velodyne/000000.bin")
     assert len(points) > 80_000
@@ -135,7 +135,7 @@ def test_too_little_disk_is_seen_before_anything_is_written(tmp_path, monkeypatc
     assert not (tmp_path / "deep").exists()
 
 
-def test_disk_estimate_is_an_upper_end_of_what_a_frame_takes(tmp_path):
+def test_disk_estimate_is_an_upper_bound_of_a_frame(tmp_path):
     for view in ("front", "full"):
         simulate_kitti(tmp_path / view, scans=1, seed=5, view=view, images=view == "front")
         sizes = {path.parent.name: path.stat().st_size for path in (tmp_path / view / "training").rglob("*.*")}
