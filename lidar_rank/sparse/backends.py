@@ -39,9 +39,9 @@ def backend() -> ModuleType:
 
 
 def repair_spconv(spconv_pytorch: ModuleType) -> None:
-    """Make spconv 2.3 correct and trainable on CPU tensors. CUDA tensors take the same path as without the repair.
+    """Make spconv 2.3 correct and trainable on CPU tensors; CUDA tensors take the very path they took before.
 
-    Calling this again has no effect, because each repaired function is marked.
+    Repeating it is harmless: each repaired function is marked.
     """
     _wrap(spconv_pytorch.SparseConvTensor, "__init__", _with_contiguous_indices)
     _wrap(spconv_pytorch.conv.SparseConvolution, "_conv_forward", _with_native_algorithm_on_cpu)
