@@ -1,4 +1,4 @@
-"""Diagnostics of trained detectors, from scores, labels and overlaps alone."""
+"""Diagnostics of trained detectors, computed from scores, labels and overlaps."""
 
 from lidar_rank.analysis.distributions import Distributions, count_distributions
 from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores

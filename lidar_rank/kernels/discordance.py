@@ -1,4 +1,4 @@
-"""Pairs that two orders disagree on, in O(n log n)."""
+"""Number of pairs on which two orders disagree, in O(n log n)."""
 
 import numpy as np
 from numba import njit
@@ -7,7 +7,7 @@ from numpy import ndarray
 
 @njit(cache=True, fastmath=False, nogil=True)
 def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
-    """Count the pairs with different keys whose ranks are the other way round, or equal.
+    """Count the pairs with different keys whose ranks are in the opposite order, or equal.
 
     Args:
         key: (N,), ascending.
@@ -16,7 +16,7 @@ def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
     Returns:
         Discordant pairs, pairs with equal rank, and all pairs with different keys.
     """
-    # A Fenwick tree over ranks: how many of those with smaller keys lie below a rank takes log(N) steps to ask.
+    # A Fenwick tree over ranks tells in log(N) steps how many items with smaller keys have a rank below a given one.
     seen = np.zeros(len(rank) + 1, np.int64)
     discordant, tied, pairs = 0, 0, 0
     start = 0

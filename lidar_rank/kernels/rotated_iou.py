@@ -1,7 +1,7 @@
 """Overlap of rotated rectangles and of upright boxes, in float64.
 
-Every function works in the frame of the first rectangle, centred on it. The other one then differs from it by small
-numbers only, however far both are from the origin, and a rectangle overlaps itself by exactly its own area.
+Every function works in the frame of the first rectangle, centred on it. All numbers are then small, however far both
+rectangles are from the origin, and a rectangle overlaps itself by exactly its own area.
 """
 
 import math
@@ -65,7 +65,7 @@ def _overlap_with_upright(half_x: float, half_y: float, other: Rectangle) -> flo
 
 @njit(cache=True, fastmath=False)
 def _intersection_area(a: Rectangle, b: Rectangle) -> float:
-    """Intersection of two rectangles; those whose circumscribed circles are apart cost no trigonometry."""
+    """Intersection of two rectangles. If their circumscribed circles do not meet, no trigonometry is computed."""
     x_a, y_a, length_a, width_a, yaw_a = a
     x_b, y_b, length_b, width_b, yaw_b = b
     dx, dy = x_b - x_a, y_b - y_a

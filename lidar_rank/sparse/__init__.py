@@ -1,7 +1,7 @@
-"""Sparse convolution: the one place that knows which backend runs where.
+"""Sparse convolution, with the choice of the backend in one place.
 
-``SparseConvTensor``, ``SubMConv3d``, ``SparseConv3d``, ``SparseInverseConv3d`` and ``SparseSequential`` are those of
-the backend that :func:`backend` picks when one of them is first asked for.
+``SparseConvTensor``, ``SubMConv3d``, ``SparseConv3d``, ``SparseInverseConv3d`` and ``SparseSequential`` are the classes
+of the backend that :func:`backend` chooses when one of them is first used.
 """
 
 from types import ModuleType

@@ -14,23 +14,23 @@ from torch import Tensor
 
 @functools.cache
 def backend() -> ModuleType:
-    """Return the module that has ``SubMConv3d`` and its kin: spconv where it is installed, else spconv-triton on a GPU.
+    """Return the module that provides ``SubMConv3d`` etc.: spconv if it is installed, else spconv-triton on a GPU.
 
-    spconv is repaired on the way (:func:`repair_spconv`): it then trains on CPU tensors too.
+    spconv is repaired first (:func:`repair_spconv`), so that it also trains on CPU tensors.
 
     Raises:
-        ImportError: neither package is installed, or only spconv-triton is and there is no GPU for it.
+        ImportError: neither package is installed, or only spconv-triton is installed and there is no GPU.
     """
     if find_spec("spconv"):
         with warnings.catch_warnings():
-            # spconv 2.3 and what it imports use names that torch and Python have since deprecated.
+            # spconv 2.3 and its dependencies use names that torch and Python have since deprecated.
             warnings.simplefilter("ignore")
             module = import_module("spconv.pytorch")
         repair_spconv(module)
         return module
     if find_spec("spconv_triton"):
         if not torch.cuda.is_available():
-            raise ImportError("spconv-triton runs on a GPU only and torch sees none: pip install spconv-cu120==2.3.6")
+            raise ImportError("spconv-triton runs on a GPU only and torch finds none: pip install spconv-cu120==2.3.6")
         return import_module("spconv_triton.pytorch")
     raise ImportError(
         "sparse convolution needs a backend: pip install spconv-cu120==2.3.6 (CPU and GPU, Python <= 3.11)"
@@ -61,7 +61,7 @@ def _wrap(owner: Any, name: str, repair: Callable[[Callable[..., Any]], Callable
 
 
 def _with_contiguous_indices(original: Callable[..., None]) -> Callable[..., None]:
-    """Copy indices into rows: spconv reads a transposed int32 tensor as if it were contiguous, and says nothing."""
+    """Make inputs contiguous: spconv reads a transposed int32 tensor as if it were contiguous, without an error."""
 
     def init(self: Any, features: Tensor, indices: Tensor, *args: Any, **kwargs: Any) -> None:
         original(self, features.contiguous(), indices.contiguous(), *args, **kwargs)
@@ -70,7 +70,7 @@ def _with_contiguous_indices(original: Callable[..., None]) -> Callable[..., Non
 
 
 def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no CPU code."""
+    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no code for CPUs."""
     from spconv.pytorch import ConvAlgo
 
     def conv_forward(self: Any, training: bool, input: Any, *args: Any, **kwargs: Any) -> Any:
@@ -86,9 +86,9 @@ def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[...,
 
 
 def _without_stream_on_cpu(original: Callable[[], int]) -> Callable[[], int]:
-    """Answer 0 where there is no CUDA: the Python backward asks for a stream before it looks where its tensors are.
+    """Return stream 0 without CUDA: spconv's Python backward asks for a stream before it checks where its tensors are.
 
-    Wheels without compiled matrix products, such as spconv's own CPU build, take that backward; spconv-cu120 does not.
+    Wheels without compiled matrix products, such as spconv's CPU build, use this backward; spconv-cu120 does not.
     """
 
     def get_current_stream() -> int:
@@ -97,7 +97,7 @@ def _without_stream_on_cpu(original: Callable[[], int]) -> Callable[[], int]:
     return get_current_stream
 
 
-def _with_tuple_index(original: Callable[..., Tensor]) -> Callable[..., Tensor]:  # noqa: ARG001 - replaced whole
+def _with_tuple_index(original: Callable[..., Tensor]) -> Callable[..., Tensor]:  # noqa: ARG001 - replaced entirely
     """Index with a tuple: spconv indexes with a list, which torch >= 2.9 may read as one tensor."""
 
     def scatter_nd(indices: Tensor, updates: Tensor, shape: list[int]) -> Tensor:
@@ -109,7 +109,7 @@ def _with_tuple_index(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _with_empty_input(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Answer a batch without voxels with no rows: spconv stops at it. The zero keeps the weight in the graph."""
+    """Return no rows for a batch without voxels, where spconv fails. The added zero keeps the weights in the graph."""
 
     def convolve(features: Tensor, filters: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if len(features):

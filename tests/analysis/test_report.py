@@ -1,4 +1,4 @@
-"""A diagnosis survives its file, and the page shows each run's own numbers and all pictures."""
+"""A diagnosis is read back as it was written, and the page shows the numbers of each run and all pictures."""
 
 import base64
 import json
@@ -27,7 +27,7 @@ AP = {"kitti/Car/3d/R40/moderate": 43.217, "kitti/Car/bev/R40/moderate": 69.4, "
 RUNS = {"focal": diagnosis(0, **AP), "<DR>": diagnosis(1, **AP | {"kitti/Car/3d/R40/moderate": 40.0})}
 
 
-def test_a_diagnosis_survives_its_file():
+def test_a_diagnosis_is_read_back_as_it_was_written():
     run = RUNS["focal"]
     back = Diagnosis.from_json(json.loads(json.dumps(run.to_json())))
     assert (back.metrics, back.pairs) == (run.metrics, run.pairs)
@@ -63,7 +63,7 @@ def test_ap_of_images_is_shown_in_percent():
     assert lines[1].split()[:2] == ["retinanet", "45.51"]
 
 
-def test_a_metric_that_a_run_lacks_is_a_dash():
+def test_a_missing_metric_is_shown_as_a_dash():
     assert format_runs({**RUNS, "none": diagnosis(2)}).splitlines()[-1].split()[:3] == ["none", "-", "-"]
 
 
@@ -79,6 +79,6 @@ def test_page_holds_every_run_and_picture():
     assert "http" not in page
 
 
-def test_no_run_is_refused():
+def test_no_runs_are_refused():
     with pytest.raises(ValueError, match="runs is empty"):
         render_report({})

@@ -1,8 +1,8 @@
-"""Time anchor assignment on a CPU: ours and mmdet3d's Max3DIoUAssigner on the same 70,400 anchors and objects.
+"""Time anchor assignment on a CPU, against mmdet3d's Max3DIoUAssigner on the same 70,400 anchors and objects.
 
     python tools/bench/bench_assign.py [--runs 15] [--threads 2]
 
-Both sides take turns within each run; the figures are medians. Needs mmdet3d.
+Both assigners take turns within each run, and the figures are medians. Needs mmdet3d.
 """
 
 import argparse
@@ -54,14 +54,14 @@ def main() -> None:
 
 
 def cars(rng: np.random.Generator, num: int) -> torch.Tensor:
-    """Boxes of cars anywhere in the range."""
+    """Boxes of cars at random places in the range."""
     centre_m = rng.uniform([0, -40, -2.2], [70, 40, -1.4], (num, 3))
     size_m = rng.normal([3.9, 1.6, 1.56], [0.4, 0.1, 0.1], (num, 3))
     return torch.tensor(np.column_stack([centre_m, size_m, rng.uniform(-np.pi, np.pi, num)]), dtype=torch.float32)
 
 
 def timed(calls: dict[str, Callable[[], Any]], runs: int) -> dict[str, float]:
-    """Median time of each call in seconds; they take turns, after one round to warm up."""
+    """Median time of each call in seconds. The calls take turns, after one warm-up round."""
     times_s: dict[str, list[float]] = {name: [] for name in calls}
     for run in range(runs + 1):
         for name, call in calls.items():

@@ -1,11 +1,12 @@
-"""Draw docs/images/loss_gradients.png: how hard each loss pushes one candidate, by the score that it has.
+"""Draw docs/images/loss_gradients.png: how strongly each loss pushes one candidate, by its score.
 
     python tools/studies/plot_loss_gradients.py [OUT]
 
-One image holds 20 objects and 2,000 background candidates whose scores are those of a half-trained detector. A further
-candidate, once background and once an object, takes the scores from 0.01 to 0.99 in turn. A curve is the gradient at
-this candidate's logit, as a share of the curve's largest and averaged over 30 draws of the image; below 0 the loss
-pushes the wrong way. Losses that read overlaps have a curve for a well-placed and for a badly placed object.
+One image holds 20 objects and 2,000 background candidates with the scores of a half-trained detector. One more
+candidate, first as background and then as an object, takes the scores from 0.01 to 0.99 in turn. A curve is the
+gradient at the logit of this candidate, averaged over 30 draws of the image, as a share of its largest value. Below 0
+the loss pushes in the wrong direction. Losses that read overlaps have one curve for a well-placed object and one for a
+badly placed object.
 """
 
 import sys
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from lidar_rank import losses
 
-OUT = Path(__file__).parents[1] / "docs" / "images" / "loss_gradients.png"
+OUT = Path(__file__).parents[2] / "docs" / "images" / "loss_gradients.png"
 SHOWN = {
     "cross entropy": losses.BinaryCrossEntropyLoss(),
     "focal": losses.SigmoidFocalLoss(),
@@ -40,7 +41,7 @@ SCORES = torch.linspace(0.01, 0.99, 50)
 
 
 def push(loss: nn.Module, label: int, probe_iou: float) -> Tensor:
-    """Gradient at the probe's logit, in the direction that its label asks for, for each of its scores."""
+    """Gradient at the logit of the probed candidate for each of its scores, positive in the direction of its label."""
     total = torch.zeros_like(SCORES)
     for draw in range(DRAWS):
         torch.manual_seed(draw)
@@ -56,7 +57,7 @@ def push(loss: nn.Module, label: int, probe_iou: float) -> Tensor:
 
 
 def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
-    """Fill one panel."""
+    """Draw the panel of one loss."""
     background, good = push(loss, BACKGROUND, 0.0), push(loss, OBJECT, 0.9)
     objects = {"object, pushed up": (good, "-")}
     if name in READ_OVERLAPS:
@@ -71,7 +72,7 @@ def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
 
 
 def main() -> None:
-    """Write the picture."""
+    """Draw all panels and write the picture."""
     mpl.use("Agg")
     figure, panels = plt.subplots(3, 4, figsize=(13, 8), sharex=True, sharey="row", layout="constrained")
     for panel, (name, loss) in zip(panels.flat, SHOWN.items(), strict=True):
