@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lidar_rank.config_files import check_before_import
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return the exit status. Bad input is one line on stderr and status 2."""
@@ -163,7 +165,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="mmengine config, e.g. configs/second/second_kitti-car_small.py")
-    command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>)")
+    command.add_argument("--loss", metavar="NAME", help="loss to put in, e.g. dr; a wrong name lists those that fit")
+    command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>[_<loss>])")
     command.add_argument(
         "--cfg-options",
         nargs="+",
@@ -179,7 +182,7 @@ def _add_train(commands: Any) -> None:
         "train",
         _train,
         "Train a config. KITTI_ROOT=DIR names the data (default data/kitti); torchrun starts the same on many GPUs.",
-        "lidar-rank train configs/second/second_dr_kitti-car_small.py --work-dir work_dirs/dr",
+        "lidar-rank train configs/second/second_kitti-car_small.py --loss dr",
     )
     _add_config(command)
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
@@ -190,10 +193,12 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    check_before_import(options.config, options.loss)
     from lidar_rank.mm import running
 
     running.train(
         options.config,
+        loss=options.loss,
         work_dir=options.work_dir,
         resume=options.resume,
         amp=options.amp,
@@ -208,7 +213,8 @@ def _add_test(commands: Any) -> None:
         "test",
         _test,
         "Evaluate a checkpoint on the test set of its config.",
-        "lidar-rank test configs/second/second_dr_kitti-car_small.py work_dirs/dr/epoch_40.pth --out results",
+        "lidar-rank test configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        " --loss dr --out results",
     )
     _add_config(command)
     command.add_argument("checkpoint", help="weights trained with this config (.pth)")
@@ -216,10 +222,16 @@ def _add_test(commands: Any) -> None:
 
 
 def _test(options: argparse.Namespace) -> None:
+    check_before_import(options.config, options.loss)
     from lidar_rank.mm import running
 
     running.test(
-        options.config, options.checkpoint, out=options.out, work_dir=options.work_dir, options=options.cfg_options
+        options.config,
+        options.checkpoint,
+        loss=options.loss,
+        out=options.out,
+        work_dir=options.work_dir,
+        options=options.cfg_options,
     )
 
 
@@ -230,7 +242,8 @@ def _add_analyze(commands: Any) -> None:
         _analyze,
         "Test a checkpoint and see how it ranks: AP, reversed pairs (RankDetNet's Table 3), distributions of scores,"
         " overlaps and gradient norms. Writes one file that 'report' compares with others.",
-        "lidar-rank analyze configs/second/second_dr_kitti-car_small.py work_dirs/dr/epoch_40.pth --out dr.json",
+        "lidar-rank analyze configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        " --loss dr --out dr.json",
     )
     _add_config(command)
     command.add_argument("checkpoint", help="weights trained with this config (.pth)")
@@ -244,11 +257,12 @@ def _add_analyze(commands: Any) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> None:
+    check_before_import(options.config, options.loss)
     from lidar_rank.analysis import Diagnosis, ReversePairs, count_distributions, count_reverse_pairs, format_runs
     from lidar_rank.kitti.files import write_atomically
     from lidar_rank.mm import running
 
-    run = {"work_dir": options.work_dir, "options": options.cfg_options}
+    run = {"loss": options.loss, "work_dir": options.work_dir, "options": options.cfg_options}
     pairs, distributions = [], []
     for batch in running.candidates(options.config, options.checkpoint, **run):
         arrays = [part.numpy() for part in batch]

@@ -78,7 +78,7 @@ def test_options_of_a_config_are_literals_where_they_can_be(monkeypatch):
     seen = {}
     monkeypatch.setattr("lidar_rank.mm.running.train", lambda config, **options: seen.update(config=config, **options))
     words = ["a.b=3", "c=[1, 2]", "d=text", "e=True"]
-    assert main(["train", "x.py", "--seed", "4", "--cfg-options", *words]) == 0
+    assert main(["train", __file__, "--seed", "4", "--cfg-options", *words]) == 0
     assert seen["options"] == {"a.b": 3, "c": [1, 2], "d": "text", "e": True}
     assert seen["seed"] == 4
 

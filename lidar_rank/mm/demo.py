@@ -18,7 +18,8 @@ from lidar_rank.kitti.range import ignore_outside_range
 from lidar_rank.simulation import simulate_image, simulate_kitti
 from lidar_rank.simulation.camera import IMAGE_SIZE
 
-CONFIG = "configs/second/second_focal-rankdet-iou_kitti-car_demo.py"
+CONFIG = "configs/second/second_kitti-car_tiny.py"
+LOSS = "focal-rankdet-iou"
 RANGE_M = (0.0, -19.2, -3.0, 38.4, 19.2, 1.0)
 MIN_SCORE_DRAWN = 0.3
 
@@ -42,10 +43,11 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
     os.environ["KITTI_ROOT"] = str(root)
     from lidar_rank.mm import running
 
-    running.train(CONFIG, work_dir=str(out / "training"), seed=seed)
+    running.train(CONFIG, loss=LOSS, work_dir=str(out / "training"), seed=seed)
 
     _say("3/4", f"testing on the {held_back} held-back scans")
-    running.test(CONFIG, str(_last_checkpoint(out / "training")), out=str(results), work_dir=str(out / "testing"))
+    checkpoint = _last_checkpoint(out / "training")
+    running.test(CONFIG, str(checkpoint), loss=LOSS, out=str(results), work_dir=str(out / "testing"))
 
     _say("4/4", "drawing")
     _draw(root, results, out, seed)

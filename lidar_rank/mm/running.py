@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
+from lidar_rank.mm.configs import check_warm_up, load_config
 from lidar_rank.mm.registry import SCOPE
 from lidar_rank.mm.seam import Candidates, check_losses_have_images
 
@@ -17,6 +18,7 @@ from lidar_rank.mm.seam import Candidates, check_losses_have_images
 def train(
     config: str,
     *,
+    loss: str | None = None,
     work_dir: str | None = None,
     resume: bool = False,
     amp: bool = False,
@@ -27,7 +29,8 @@ def train(
 
     Args:
         config: Path of an mmengine config.
-        work_dir: Where logs and checkpoints go; default ``work_dirs/<config name>``.
+        loss: Name of a loss to put in, one of those that the config takes.
+        work_dir: Where logs and checkpoints go; default ``work_dirs/<config name>``, with ``_<loss>`` if one is put in.
         resume: Go on from the newest checkpoint in ``work_dir``; start anew if there is none.
         amp: Mixed precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.
         seed: Seed of weights, order and augmentation; default that of the config, else 0.
@@ -35,8 +38,10 @@ def train(
 
     Raises:
         FileNotFoundError: the config, or a file of the data set that it names, does not exist.
+        ValueError: the config does not take the loss, or a loss has no hook that moves it.
     """
-    cfg = _load(config, work_dir, options)
+    cfg = _load(config, loss, work_dir, options)
+    check_warm_up(cfg)
     _check_data(cfg, "train_dataloader", "val_dataloader")
     cfg.resume = resume
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
@@ -46,35 +51,48 @@ def train(
 
 
 def test(
-    config: str, checkpoint: str, *, out: str | None = None, work_dir: str | None = None, options: dict | None = None
+    config: str,
+    checkpoint: str,
+    *,
+    loss: str | None = None,
+    out: str | None = None,
+    work_dir: str | None = None,
+    options: dict | None = None,
 ) -> dict[str, float]:
     """Evaluate ``checkpoint`` on the test set of ``config`` and return its metrics.
 
     Args:
         config: Path of an mmengine config.
         checkpoint: Path of weights trained with it.
+        loss: Name of the loss that was put in.
         out: Folder for KITTI result files, one per frame; for images, for pictures of the detections and COCO results.
-        work_dir: Where logs go; default ``work_dirs/<config name>``.
+        work_dir: Where logs go; default as of :func:`train`.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
     """
-    cfg = _load_for_test(config, checkpoint, work_dir, options)
+    cfg = _load_for_test(config, checkpoint, loss, work_dir, options)
     if out:
         _write_results(cfg, Path(out).absolute())
     return Runner.from_cfg(cfg).test()
 
 
 def candidates(
-    config: str, checkpoint: str, *, work_dir: str | None = None, options: dict | None = None
+    config: str,
+    checkpoint: str,
+    *,
+    loss: str | None = None,
+    work_dir: str | None = None,
+    options: dict | None = None,
 ) -> Iterator[Candidates]:
     """Say what ``checkpoint`` thinks of every candidate of the test set of ``config``, and what is true.
 
     Args:
         config: Path of an mmengine config whose head is one of ours.
         checkpoint: Path of weights trained with it.
-        work_dir: Where logs go; default ``work_dirs/<config name>``.
+        loss: Name of the loss that was put in.
+        work_dir: Where logs go; default as of :func:`train`.
         options: Settings that replace those of the config, keys with dots.
 
     Yields:
@@ -84,7 +102,7 @@ def candidates(
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
         ValueError: the checkpoint is of another model, or its head is not one of ours.
     """
-    runner = Runner.from_cfg(_load_for_test(config, checkpoint, work_dir, options))
+    runner = Runner.from_cfg(_load_for_test(config, checkpoint, loss, work_dir, options))
     runner.load_or_resume()
     model = runner.model.module if hasattr(runner.model, "module") else runner.model
     head = getattr(model, "bbox_head", None)
@@ -124,24 +142,21 @@ def _in_image(sample: BaseDataElement, device: torch.device) -> tuple[InstanceDa
     return found
 
 
-def _load_for_test(config: str, checkpoint: str, work_dir: str | None, options: dict | None) -> Config:
+def _load_for_test(
+    config: str, checkpoint: str, loss: str | None, work_dir: str | None, options: dict | None
+) -> Config:
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}")
-    cfg = _load(config, work_dir, options)
+    cfg = _load(config, loss, work_dir, options)
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
     return cfg
 
 
-def _load(config: str, work_dir: str | None, options: dict | None) -> Config:
-    if not Path(config).is_file():
-        raise FileNotFoundError(
-            f"no config at {config}: they lie in configs/, e.g. configs/second/second_kitti-car_small.py"
-        )
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options or {})
+def _load(config: str, loss: str | None, work_dir: str | None, options: dict | None) -> Config:
+    cfg = load_config(config, loss, options)
     check_losses_have_images(cfg.model)
-    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(config).stem)
+    cfg.work_dir = work_dir or cfg.work_dir
     cfg.launcher = _launcher()
     if not torch.cuda.is_available():
         cfg.env_cfg.dist_cfg.backend = "gloo"

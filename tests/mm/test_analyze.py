@@ -59,10 +59,11 @@ def blood_cells(tmp_path, monkeypatch) -> Path:
 def test_images_are_analysed_as_scans_are(blood_cells, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(PerImageRetinaHead, "candidates", _remember(given, PerImageRetinaHead.candidates))
-    config = blood_cells / "retinanet" / "retinanet_dr_r18_small_bccd.py"
+    config = blood_cells / "retinanet" / "retinanet_r18_small_bccd.py"
     weights = save_untrained(config, tmp_path)
     run = tmp_path / "cells.json"
-    assert main(["analyze", str(config), str(weights), "--work-dir", str(tmp_path), "--out", str(run)]) == 0
+    command = ["analyze", str(config), str(weights), "--loss", "dr", "--work-dir", str(tmp_path), "--out", str(run)]
+    assert main(command) == 0
     found = Diagnosis.from_json(json.loads(run.read_text()))
     assert "coco/bbox_mAP_50" in found.metrics
     assert found.distributions.foreground_score.sum() > 0

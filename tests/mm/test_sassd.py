@@ -255,9 +255,10 @@ def test_vans_become_cars_after_cars_were_pasted_in_and_points_stay_in_order():
     assert config.train_dataloader.dataset.dataset.pipeline == config.train_pipeline
     assert config.train_dataloader.dataset.dataset.metainfo.classes == ["Car", "Van"]
     assert config.val_dataloader.dataset.metainfo.classes == ["Car"]
-    assert config.train_pipeline[2].db_sampler.sample_groups == {"Car": 15}
+    step = {step.type: step for step in config.train_pipeline}
+    assert step["ObjectSample"].db_sampler.sample_groups == {"Car": 15}
     init_default_scope("mmdet3d")
-    merge = TRANSFORMS.build(config.train_pipeline[3])
+    merge = TRANSFORMS.build(step["lidar_rank.MergeClasses"])
     results = merge({"gt_labels_3d": np.array([0, 1, 0, -1])})
     assert results["gt_labels_3d"].tolist() == [0, 0, 0, -1]
     assert results["gt_labels_3d"].dtype == np.int64
