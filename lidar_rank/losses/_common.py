@@ -182,11 +182,6 @@ def negative_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bo
     return (labels >= 0).unsqueeze(-1) > positive_entries(labels, classes)
 
 
-def is_object(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate"]:
-    """Which candidates are positives of any class."""
-    return (labels >= 0) & (labels < classes)
-
-
 def has_candidates(labels: Int[Tensor, "group candidate"]) -> Bool[Tensor, " group"]:
     """Which groups hold a candidate that is not ignored."""
     return labels.amax(1) >= 0  # several times cheaper than any() on a mask

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
     classification_loss,
-    is_object,
     negative_entries,
     own_entries,
     pack,

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
@@ -15,7 +16,6 @@ from lidar_rank.losses._common import (
     classification_loss,
     describe,
     has_candidates,
-    is_object,
     negative_entries,
     own_entries,
     pack,

@@ -5,12 +5,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ClassificationLoss,
     LocalizationLoss,
     classification_loss,
     has_candidates,
-    is_object,
     localization_loss,
     mean_over_ranks,
     own_entries,

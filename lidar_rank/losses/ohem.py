@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ClassificationLoss,
     classification_loss,
     has_candidates,
-    is_object,
     negative_entries,
     own_entries,
     pack,

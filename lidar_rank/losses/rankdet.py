@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
     classification_loss,
-    is_object,
     negative_entries,
     pack,
     positive_iou,
