@@ -1,4 +1,4 @@
-"""Which anchors can overlap which objects, which object an anchor gets, and which anchors stand on occupied ground."""
+"""Pairs of anchors and objects that overlap, the object of each anchor, and occupied cells under each anchor."""
 
 import numpy as np
 from numba import njit
@@ -73,9 +73,9 @@ def match_anchors(
         num_anchors: Number of anchors.
         pos_iou_thr: float32; an anchor at or above it gets its best object, the first of equal ones.
         neg_iou_thr: float32; an anchor below it is background, one in between is ignored.
-        min_pos_iou: float32; an object whose best overlap reaches it takes its best anchors, whatever they had. Of two
-            objects that want one anchor, the later takes it.
-        all_ties: Take all best anchors of an object, not only the first.
+        min_pos_iou: float32; an object whose largest overlap reaches it is matched with the anchors that have this
+            overlap, whatever they were matched with; where two objects claim one anchor, the later one gets it.
+        all_ties: Match an object with all of its best anchors, not only the first.
 
     Returns:
         Matched object, BACKGROUND or IGNORED, (A,) int64, and the largest overlap with any object, (A,) float32.
@@ -104,7 +104,7 @@ def match_anchors(
 
 @njit(cache=True, fastmath=False, nogil=True)
 def count_in_windows(occupied: ndarray, windows: ndarray) -> ndarray:
-    """Count the occupied cells in windows of a grid, by an integral image.
+    """Count the occupied cells in windows of a grid with an integral image.
 
     Args:
         occupied: (H, W) bool.
