@@ -5,6 +5,7 @@ _base_ = ["mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-car.p
 custom_imports = dict(imports=["lidar_rank.mm"])
 
 model = dict(
+    type="lidar_rank.VoxelNet",
     bbox_head=dict(
         type="lidar_rank.PerImageAnchor3DHead",
         loss_cls=dict(_delete_=True, type="lidar_rank.SigmoidFocalLoss", loss_weight=1.0),
