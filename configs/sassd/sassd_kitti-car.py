@@ -45,7 +45,7 @@ model = dict(
             rotations=[0, 1.57],
         ),
         loss_cls=dict(type="lidar_rank.SigmoidFocalLoss", scope="image"),
-        loss_bbox=dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0),
+        loss_bbox=dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0, reduction="none"),
         loss_dir=dict(type="mmdet.CrossEntropyLoss", use_sigmoid=False, loss_weight=0.2),
         part_warping=dict(
             type="lidar_rank.PartSensitiveWarping", point_cloud_range_m=point_cloud_range, in_channels=256

@@ -35,7 +35,7 @@ model = dict(
         prior_prob=0.01,
         anchor_generator=_base_.model.bbox_head.anchor_generator,
         loss_cls=dict(type="lidar_rank.SigmoidFocalLoss", scope="image"),
-        loss_bbox=_base_.model.bbox_head.loss_bbox,
+        loss_bbox=dict(_base_.model.bbox_head.loss_bbox, reduction="none"),
         loss_dir=_base_.model.bbox_head.loss_dir,
         part_warping=dict(
             type="lidar_rank.PartSensitiveWarping",

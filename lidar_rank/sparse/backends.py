@@ -9,7 +9,8 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @functools.cache
@@ -39,7 +40,7 @@ def backend() -> ModuleType:
 
 
 def repair_spconv(spconv_pytorch: ModuleType) -> None:
-    """Make spconv 2.3 correct and trainable on CPU tensors; CUDA tensors take the very path they took before.
+    """Make spconv 2.3 correct and trainable on CPU tensors, and with few voxels or none.
 
     Repeating it is harmless: each repaired function is marked.
     """
@@ -49,6 +50,7 @@ def repair_spconv(spconv_pytorch: ModuleType) -> None:
     _wrap(spconv_pytorch.core, "scatter_nd", _with_tuple_index)
     _wrap(spconv_pytorch.functional, "indice_conv", _with_empty_input)
     _wrap(spconv_pytorch.functional, "indice_inverse_conv", _with_empty_input)
+    _wrap(spconv_pytorch.SparseSequential, "forward", _with_norms_of_few_rows)
 
 
 def _wrap(owner: Any, name: str, repair: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -117,3 +119,26 @@ def _with_empty_input(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return features.new_zeros(0, filters.shape[0]) + 0 * (filters.sum() + features.sum())
 
     return convolve
+
+
+def _with_norms_of_few_rows(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001 - replaced whole
+    """Normalise fewer than two rows with the running statistics, in training too.
+
+    torch refuses a single row in training, because it has no variance. spconv skips the layer if there is no row: its
+    parameters then get no gradient, for which the other ranks of a distributed run wait.
+    """
+    from spconv.pytorch import SparseConvTensor
+    from spconv.pytorch.modules import is_spconv_module
+
+    def forward(self: Any, input: Any) -> Any:
+        for module in self._modules.values():
+            if is_spconv_module(module) or not isinstance(input, SparseConvTensor):
+                input = module(input)
+            elif isinstance(module, nn.BatchNorm1d) and len(input.features) < 2:
+                statistics = module.running_mean, module.running_var, module.weight, module.bias
+                input = input.replace_feature(F.batch_norm(input.features, *statistics, eps=module.eps))
+            else:
+                input = input.replace_feature(module(input.features))
+        return input
+
+    return forward

@@ -15,9 +15,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lidar_rank import losses, models
+from lidar_rank import losses
 from lidar_rank.mm import running
 from lidar_rank.mm.heads.sassd import SASSDHead
+from lidar_rank.models import sassd
 
 from .conftest import CONFIGS
 
@@ -88,11 +89,12 @@ def test_config_builds_the_network_of_its_name(path: Path):
     init_default_scope("mmdet3d")
     model = MODELS.build(config.model)
     assert type(model.bbox_head) is SASSDHead
-    assert type(model.middle_encoder) is models.SparseBackbone
-    assert type(model.auxiliary) is models.AuxiliaryNetwork
+    assert type(model.middle_encoder) is sassd.SparseBackbone
+    assert type(model.auxiliary) is sassd.AuxiliaryNetwork
     assert type(model.bbox_head.loss_part).__name__ == "SigmoidFocalLoss"
     assert isinstance(model.bbox_head.loss_cls, losses.SigmoidFocalLoss)
     assert model.bbox_head.loss_cls.options["scope"] == "image"
+    assert model.bbox_head.loss_bbox.options["reduction"] == "none", "averaged over each scan, as the authors do"
     assert config.train_cfg.max_epochs >= config.train_cfg.val_interval
 
 
@@ -193,8 +195,8 @@ def test_a_few_steps_on_one_scan_lower_the_losses():
 
 
 def test_loss_of_parts_falls_along_its_gradient():
-    """Beside the other losses it may rise for a while: it sums over candidates, and they come as scores rise."""
-    model = build(**{"model.bbox_head.prior_prob": 0.5}).train()  # every anchor is a candidate
+    """Beside the other losses it may rise for a while: it sums over proposals, which become more as scores rise."""
+    model = build(**{"model.bbox_head.prior_prob": 0.5}).train()  # every anchor proposes a box
     parameters = list(model.bbox_head.part_warping.parameters())
     before = losses_of(model, scan(CARS))["loss_part"]
     slopes = torch.autograd.grad(before, parameters)

@@ -167,3 +167,19 @@ def test_triton_is_taken_on_a_gpu_where_spconv_is_missing(monkeypatch):
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="NoSuchLayer"):
         _ = sparse.NoSuchLayer
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("voxels", [0, 1])
+def test_a_norm_of_fewer_than_two_rows_uses_its_running_statistics(voxels, device):
+    torch.manual_seed(3)
+    norm = nn.BatchNorm1d(6)
+    norm.running_mean.fill_(0.5)
+    net = sparse.SparseSequential(sparse.SubMConv3d(4, 6, 3, padding=1, bias=False), norm, nn.ReLU()).to(device).train()
+    features, indices = scan(voxels, device)
+    out = net(sparse.SparseConvTensor(features, indices, SHAPE, BATCH)).features
+    want = F.relu((features @ net[0].weight[:, 1, 1, 1].T - 0.5) / (1 + norm.eps) ** 0.5)
+    assert_close(out, want, rtol=1e-4, atol=1e-6)
+    out.sum().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert_close(norm.running_mean.cpu(), torch.full((6,), 0.5))
