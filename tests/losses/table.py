@@ -2,7 +2,8 @@
 
 To add a loss, add its rows: the module, its oracle, options, and what the contract lets it do differently. Every test
 of test_contract.py, test_heads.py and test_distributed.py then runs on them. An oracle is the paper's formula in plain
-Python, with the signature of those in tests/oracles/losses.py; write it there, or beside the rows if it is short.
+Python, called as those in tests/oracles/losses.py are; write it there, or beside the rows if it is short, with ``*_``
+for the inputs that it does not read.
 """
 
 import inspect
