@@ -1,11 +1,12 @@
 """The three nearest of one set of points, for every point of another."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarray]:
     """Walk outwards from each point along x until no reference can be nearer than the third found.
 
@@ -41,7 +42,7 @@ def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarra
     return rows, squared
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def _insert(rows: ndarray, squared: ndarray, row: int, distance: float) -> None:
     """Put ``row`` in its place among the three nearest, of which the last drops out."""
     place = 2
