@@ -11,12 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidar_rank.settings import skipped_repairs
+
 
 @functools.cache
 def backend() -> ModuleType:
     """Return the module that has ``SubMConv3d`` and its kin: spconv where it is installed, else spconv-triton on a GPU.
 
-    spconv is repaired on the way (:func:`repair_spconv`): it then trains on CPU tensors too.
+    spconv is repaired on the way (:func:`repair_spconv`), so that it trains on CPU tensors too, unless the environment
+    variable ``LIDAR_RANK_SKIP`` names ``repair_spconv``.
 
     Raises:
         ImportError: neither package is installed, or only spconv-triton is and there is no GPU for it.
@@ -26,7 +29,8 @@ def backend() -> ModuleType:
             # spconv 2.3 and what it imports use names that torch and Python have since deprecated.
             warnings.simplefilter("ignore")
             module = import_module("spconv.pytorch")
-        repair_spconv(module)
+        if "repair_spconv" not in skipped_repairs():
+            repair_spconv(module)
         return module
     if find_spec("spconv_triton"):
         if not torch.cuda.is_available():
