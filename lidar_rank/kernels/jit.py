@@ -2,15 +2,13 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from numba import njit
 from numba.core.caching import FunctionCache
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
-
-def kernel(function: _Function) -> _Function:
+def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function on its first call, with exact arithmetic and without holding Python's global lock."""
     compiled = njit(fastmath=False, nogil=True)(function)
     keep_machine_code(compiled)
