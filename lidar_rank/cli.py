@@ -11,17 +11,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lidar_rank import __version__, runs
 from lidar_rank.config_files import check_before_import
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status. Bad input is one line on stderr and status 2."""
+    """Run one command and return the exit status.
+
+    Bad input is one line on stderr and status 2. A training that an error ends after its first step has the traceback
+    in its log and on the console, and status 1.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
         return 2
+    except runs.TrainingError as error:
+        print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -31,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_simulate,
@@ -151,6 +160,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     from lidar_rank.kitti.files import write_atomically
     from lidar_rank.kitti.labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
 
+    if options.json:
+        runs.check_output_file(options.json)
     frame_ids = read_frame_ids(options.split) if options.split else list_frame_ids(options.result_dir)
     ground_truth = read_kitti_labels(options.label_dir, frame_ids)
     detections = read_kitti_results(options.result_dir, frame_ids)
@@ -176,6 +187,13 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _check_run(options: argparse.Namespace) -> None:
+    """Check what needs no host, before its import, which takes seconds."""
+    check_before_import(options.config, options.loss)
+    if options.work_dir:
+        runs.check_output_folder(options.work_dir)
+
+
 def _add_train(commands: Any) -> None:
     command = _add_command(
         commands,
@@ -193,7 +211,7 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    check_before_import(options.config, options.loss)
+    _check_run(options)
     from lidar_rank.mm import running
 
     running.train(
@@ -222,7 +240,10 @@ def _add_test(commands: Any) -> None:
 
 
 def _test(options: argparse.Namespace) -> None:
-    check_before_import(options.config, options.loss)
+    _check_run(options)
+    runs.check_checkpoint(options.checkpoint)
+    if options.out:
+        runs.check_output_folder(options.out)
     from lidar_rank.mm import running
 
     running.test(
@@ -257,19 +278,21 @@ def _add_analyze(commands: Any) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> None:
-    check_before_import(options.config, options.loss)
-    from lidar_rank.analysis import Diagnosis, ReversePairs, count_distributions, count_reverse_pairs, format_runs
+    _check_run(options)
+    runs.check_checkpoint(options.checkpoint)
+    runs.check_output_file(options.out)
+    from lidar_rank.analysis import format_runs
     from lidar_rank.kitti.files import write_atomically
     from lidar_rank.mm import running
 
-    run = {"loss": options.loss, "work_dir": options.work_dir, "options": options.cfg_options}
-    pairs, distributions = [], []
-    for batch in running.candidates(options.config, options.checkpoint, **run):
-        arrays = [part.numpy() for part in batch]
-        pairs.append(count_reverse_pairs(*arrays, min_negative_score=options.min_score))
-        distributions.append(count_distributions(*arrays))
-    metrics = running.test(options.config, options.checkpoint, **run)
-    diagnosis = Diagnosis(metrics, sum(pairs, ReversePairs()), sum(distributions[1:], distributions[0]))
+    diagnosis = running.analyze(
+        options.config,
+        options.checkpoint,
+        loss=options.loss,
+        min_score=options.min_score,
+        work_dir=options.work_dir,
+        options=options.cfg_options,
+    )
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
 
@@ -290,11 +313,12 @@ def _report(options: argparse.Namespace) -> None:
     from lidar_rank.analysis import Diagnosis, format_runs, render_report
     from lidar_rank.kitti.files import write_atomically
 
-    runs = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
-    if len(runs) < len(options.runs):
+    runs.check_output_file(options.out)
+    found = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
+    if len(found) < len(options.runs):
         raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
-    write_atomically(options.out, render_report(runs).encode())
-    print(f"{format_runs(runs)}\n{options.out}")
+    write_atomically(options.out, render_report(found).encode())
+    print(f"{format_runs(found)}\n{options.out}")
 
 
 def _add_demo(commands: Any) -> None:
@@ -302,7 +326,7 @@ def _add_demo(commands: Any) -> None:
         commands,
         "demo",
         _demo,
-        "From nothing: simulate scans, train a car detector with a ranking loss, print AP@0.7, draw pictures.",
+        "Simulate scans, train a car detector with a ranking loss on them, print AP@0.7 and draw pictures.",
         "lidar-rank demo --scans 500",
     )
     command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")
@@ -313,6 +337,8 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    runs.check_counts(scans=options.scans, held_back=options.held_back, jobs=options.jobs)
+    runs.check_counts(0, seed=options.seed)
     from lidar_rank.mm import demo
 
     demo.run(options.out, scans=options.scans, held_back=options.held_back, seed=options.seed, jobs=options.jobs)
@@ -328,8 +354,8 @@ class _KeyValues(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Store the words of one use of the option."""
-        pairs = {}
+        """Add the words of one use of the option to those of earlier uses."""
+        pairs = dict(getattr(namespace, self.dest) or {})
         for word in values:
             key, separator, value = word.partition("=")
             if not separator:

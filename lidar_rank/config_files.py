@@ -3,8 +3,10 @@
 import ast
 from collections.abc import Collection
 from pathlib import Path
+from typing import Final
 
-LOSS_PREFIX = "loss_"
+LOSS_PREFIX: Final = "loss_"
+CONFIG_SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
 
 
 def config_folder() -> Path:
@@ -17,11 +19,14 @@ def find_config(path: str | Path) -> Path:
 
     Raises:
         FileNotFoundError: there is none.
+        ValueError: the file is not of a type that mmengine reads as a config.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"no config at {path}: they lie in {config_folder()}, e.g. second/second_kitti-car_small.py"
         )
+    if Path(path).suffix not in CONFIG_SUFFIXES:
+        raise ValueError(f"{path} is no config: its name must end in {', '.join(CONFIG_SUFFIXES)}")
     return Path(path)
 
 

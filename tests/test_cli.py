@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lidar_rank
 from lidar_rank.cli import main
 
 # Commands import open3d and the host, which warn of themselves.
@@ -63,15 +64,49 @@ def test_split_chooses_the_frames(folders, tmp_path, capsys):
         (["evaluate", "nowhere", "nowhere"], "nowhere"),
         (["create-data", "nowhere"], "nowhere"),
         (["simulate", "somewhere", "--scans", "0"], "scans"),
-        (["train", "nowhere.py"], "nowhere.py"),
+        (["train", "nowhere.py"], "no config at nowhere.py"),
+        (["test", "weights.pth", "config.py"], "weights.pth is no config"),
+        (["test", "config.py", "nowhere.pth"], "no checkpoint at nowhere.pth"),
+        (["train", "config.py", "--work-dir", "config.py/runs"], "config.py is a file"),
+        (["test", "config.py", "weights.pth", "--out", "config.py"], "config.py is a file"),
+        (["analyze", "config.py", "weights.pth", "--out", "."], ". is a folder"),
+        (["report", "nowhere.json"], "nowhere.json"),
+        (["evaluate", ".", ".", "--json", "config.py/ap.json"], "config.py is a file"),
+        (["create-data", ".", "--jobs", "0"], "jobs and image_size must be at least 1, got jobs=0"),
+        (["simulate", "somewhere", "--scans", "2", "--jobs", "0"], "jobs must be at least 1, got 0"),
+        (["demo", "--held-back", "0"], "held_back must be at least 1, got 0"),
+        (["demo", "--scans", "-3"], "scans must be at least 1, got -3"),
+        (["demo", "--jobs", "0"], "jobs must be at least 1, got 0"),
+        (["demo", "--seed", "-1"], "seed must be at least 0, got -1"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(arguments, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    for name in ("config.py", "weights.pth"):
+        Path(name).write_text("")
     assert main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"lidar-rank {arguments[0]}: ")
     assert message in error
+    assert error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.py", "weights.pth"]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train", "nowhere.py"], ["test", __file__, "nowhere.pth"], ["demo", "--held-back", "0"]]
+)
+def test_bad_input_is_found_before_the_host_is_imported(arguments):
+    look = "{'torch', 'mmengine'} & {*sys.modules}"
+    code = f"import sys; from lidar_rank.cli import main; print(main({arguments!r}), {look})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 set()\n"
+
+
+def test_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"lidar-rank {lidar_rank.__version__}\n"
 
 
 def test_options_of_a_config_are_literals_where_they_can_be(monkeypatch):
@@ -81,6 +116,13 @@ def test_options_of_a_config_are_literals_where_they_can_be(monkeypatch):
     assert main(["train", __file__, "--seed", "4", "--cfg-options", *words]) == 0
     assert seen["options"] == {"a.b": 3, "c": [1, 2], "d": "text", "e": True}
     assert seen["seed"] == 4
+
+
+def test_options_of_a_config_may_be_given_in_parts(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("lidar_rank.mm.running.train", lambda config, **options: seen.update(config=config, **options))
+    assert main(["train", __file__, "--cfg-options", "a=1", "b=1", "--amp", "--cfg-options", "b=2", "c=2"]) == 0
+    assert seen["options"] == {"a": 1, "b": 2, "c": 2}
 
 
 def test_option_without_a_value_is_refused(capsys):

@@ -1,14 +1,15 @@
 """Pairs of anchors and objects that overlap, the object of each anchor, and occupied cells under each anchor."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
+
+from lidar_rank.kernels.jit import kernel
 
 BACKGROUND = -1
 IGNORED = -2
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def overlapping_pairs(anchor_rects: ndarray, longest: float, object_rects: ndarray) -> tuple[ndarray, ndarray]:
     """Find the pairs of rectangles that share area.
 
@@ -34,7 +35,7 @@ def overlapping_pairs(anchor_rects: ndarray, longest: float, object_rects: ndarr
     return pair_object[:count], pair_anchor[:count]
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def paired_rectangle_iou(a: ndarray, b: ndarray, row_a: ndarray, row_b: ndarray) -> ndarray:
     """IoU of a[row_a[i]] and b[row_b[i]] for each i. Rectangles are (x_min, y_min, x_max, y_max) and share area.
 
@@ -51,7 +52,7 @@ def paired_rectangle_iou(a: ndarray, b: ndarray, row_a: ndarray, row_b: ndarray)
     return iou
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def match_anchors(
     pair_object: ndarray,
     pair_anchor: ndarray,
@@ -102,7 +103,7 @@ def match_anchors(
     return matched, overlap
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def count_in_windows(occupied: ndarray, windows: ndarray) -> ndarray:
     """Count the occupied cells in windows of a grid with an integral image.
 

@@ -1,11 +1,12 @@
 """Number of pairs on which two orders disagree, in O(n log n)."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
     """Count the pairs with different keys whose ranks are in the opposite order, or equal.
 
@@ -38,7 +39,7 @@ def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
     return discordant, tied, pairs
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def _sum_before(seen: ndarray, end: int) -> int:
     total = 0
     while end > 0:

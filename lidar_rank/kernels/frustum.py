@@ -1,11 +1,12 @@
 """Which points a camera sees."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def points_in_frustum(
     points: ndarray, projection: ndarray, width: float, height: float, min_depth: float, max_depth: float
 ) -> ndarray:

@@ -6,15 +6,16 @@ that do not count in the evaluation of a class have no pair.
 """
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
+
+from lidar_rank.kernels.jit import kernel
 
 VALID, IGNORED, NO_ROLE = 0, 1, -1
 NO_PAIR = -1
 _LOWEST_SCORE = -1e7  # the benchmark finds no true positive at or below this score
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def match_by_score(pair_object: ndarray, pair_detection: ndarray, score: ndarray, matched_pair: ndarray) -> None:
     """Give each object in turn its best-scoring detection that no earlier object has taken.
 
@@ -39,7 +40,7 @@ def match_by_score(pair_object: ndarray, pair_detection: ndarray, score: ndarray
             taken[pair_detection[best]] = True
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def match_by_overlap(
     pair_object: ndarray,
     pair_detection: ndarray,
@@ -83,7 +84,7 @@ def match_by_overlap(
             taken[pair_detection[best]] = True
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def count_at_thresholds(
     pair_object: ndarray,
     pair_detection: ndarray,
@@ -133,7 +134,7 @@ def count_at_thresholds(
     return counts
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def sample_scores(descending_scores: ndarray, num_objects: int, num_samples: int) -> ndarray:
     """Pick the score thresholds whose recall is nearest to 0, 1/40, 2/40, ... as the benchmark does.
 

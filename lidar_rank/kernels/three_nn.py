@@ -1,11 +1,12 @@
 """The three nearest neighbours in one set of points, for every point of another set."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarray]:
     """Find the three nearest references of each point.
 
@@ -43,7 +44,7 @@ def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarra
     return rows, squared
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def _insert(rows: ndarray, squared: ndarray, row: int, distance: float) -> None:
     """Insert ``row`` in its place among the three nearest, and drop the last of these."""
     place = 2

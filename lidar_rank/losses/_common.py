@@ -374,6 +374,16 @@ class FunctionalLoss(nn.Module):
             f"{name}={value!r}" for name, value in {"loss_weight": self.loss_weight, **self.options}.items()
         )
 
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Refuse the call of a head that flattens the batch and passes a weight of each candidate."""
+        if len(inputs) > 2 or "avg_factor" in named:
+            raise ValueError(
+                f"{type(self).__name__} takes two inputs that keep the images apart, got {len(inputs)} and"
+                f" {', '.join(named) or 'no others'}: a stock head of mmdet or mmdet3d flattens the batch; use the head"
+                " of scope lidar_rank that derives from it, or wrap a classification loss in lidar_rank.FlatLoss"
+            )
+        return super().__call__(*inputs, **named)
+
 
 class ClassificationLoss(FunctionalLoss):
     """Module form of a ``loss(logits, labels, *, iou=None, level=None)`` function.

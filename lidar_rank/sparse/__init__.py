@@ -6,11 +6,19 @@ of the backend that :func:`backend` chooses when one of them is first used.
 
 from types import ModuleType
 
-from lidar_rank.sparse.backends import backend
+from lidar_rank.sparse.backends import backend, repair_spconv
 
 _FROM_BACKEND = ("SparseConv3d", "SparseConvTensor", "SparseInverseConv3d", "SparseSequential", "SubMConv3d")
 
-__all__ = ["SparseConv3d", "SparseConvTensor", "SparseInverseConv3d", "SparseSequential", "SubMConv3d", "backend"]
+__all__ = [
+    "SparseConv3d",
+    "SparseConvTensor",
+    "SparseInverseConv3d",
+    "SparseSequential",
+    "SubMConv3d",
+    "backend",
+    "repair_spconv",
+]
 
 
 def __getattr__(name: str) -> object:

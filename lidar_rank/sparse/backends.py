@@ -12,12 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidar_rank.settings import skipped_repairs
+
 
 @functools.cache
 def backend() -> ModuleType:
     """Return the module that provides ``SubMConv3d`` etc.: spconv if it is installed, else spconv-triton on a GPU.
 
-    spconv is repaired first (:func:`repair_spconv`), so that it also trains on CPU tensors.
+    spconv is repaired first (:func:`repair_spconv`), so that it also trains on CPU tensors, unless the environment
+    variable ``LIDAR_RANK_SKIP`` names ``repair_spconv``.
 
     Raises:
         ImportError: neither package is installed, or only spconv-triton is installed and there is no GPU.
@@ -27,7 +30,8 @@ def backend() -> ModuleType:
             # spconv 2.3 and its dependencies use names that torch and Python have since deprecated.
             warnings.simplefilter("ignore")
             module = import_module("spconv.pytorch")
-        repair_spconv(module)
+        if "repair_spconv" not in skipped_repairs():
+            repair_spconv(module)
         return module
     if find_spec("spconv_triton"):
         if not torch.cuda.is_available():
