@@ -73,7 +73,8 @@ def prepare_kitti(
     where it stopped: a frame is kept if its outputs are whole and its inputs have the size and time they had.
 
     Args:
-        root: Folder with ``training/{velodyne,calib,label_2}`` and ``ImageSets/train.txt``; the rest is optional.
+        root: Folder in KITTI format; see :func:`lidar_rank.kitti.root.read_splits` for what it must hold. Any of the
+            splits may be absent. Without ``train`` there is no object database.
         image_size: Width and height in pixels for frames without an image.
         jobs: Threads; by default one per processor.
         progress: Show progress bars.
@@ -92,9 +93,9 @@ def prepare_kitti(
         raise ValueError(f"jobs and image_size must be at least 1, got {jobs=} and {image_size=}")
     splits = read_splits(root)
     annotated, ignored = _annotate(root, splits, image_size, progress)
-    train = set(splits["train"])
+    train = set(splits.get("train", []))
     tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
-    _make_folders(root, annotated)
+    _make_folders(root, annotated, with_database=bool(train))
     journal = _Journal(root / JOURNAL_NAME)
     journal.keep([task.key for task in tasks.values() if task.is_done(journal.records.get(task.key))])
     pending = [task for task in tasks.values() if task.key not in journal.records]
@@ -184,9 +185,9 @@ class _Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: dict[str, _Record] = {}
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            # A killed run may have torn its last line.
-            with contextlib.suppress(json.JSONDecodeError):
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            # A run that was killed may have left a part of a line: that frame is prepared again.
+            with contextlib.suppress(ValueError, TypeError):
                 key, record = json.loads(line)
                 self.records[key] = _Record(**record)
 
@@ -248,9 +249,10 @@ def _check_box_sizes(annotated: AnnotatedFrame) -> None:
         raise ValueError(f"{annotated.frame.label_path}: height, width, length of a {name} are {size_m}, expected > 0")
 
 
-def _make_folders(root: Path, frames: Collection[Frame]) -> None:
+def _make_folders(root: Path, frames: Collection[Frame], *, with_database: bool) -> None:
     """Make the output folders, and clear them of what killed runs left unfinished."""
-    for folder in {root, root / DATABASE_FOLDER, *(frame.reduced_points_path.parent for frame in frames)}:
+    folders = {root, *(frame.reduced_points_path.parent for frame in frames)}
+    for folder in folders | ({root / DATABASE_FOLDER} if with_database else set()):
         folder.mkdir(exist_ok=True)
         remove_temporary_files(folder)
 
@@ -277,12 +279,18 @@ def _write_infos(
     counts: Mapping[Frame, list[int]],
     progress: bool,
 ) -> dict[str, int]:
-    """Write all info files; return the number of database objects by class."""
+    """Write all info files, delete those of splits that are gone; return the number of database objects by class."""
     frames_shown = tqdm(annotated, desc="writing infos", unit="frame", disable=not progress)
     infos = {frame: frame_info(annotated[frame], counts[frame]) for frame in frames_shown}
-    for split, frames in splits.items():
-        content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in frames]}
-        write_atomically(root / INFO_NAMES[split], pickle.dumps(content))
+    for split, name in INFO_NAMES.items():
+        if split in splits:
+            content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in splits[split]]}
+            write_atomically(root / name, pickle.dumps(content))
+        else:
+            (root / name).unlink(missing_ok=True)
+    if "train" not in splits:
+        (root / DATABASE_INFOS_NAME).unlink(missing_ok=True)
+        return {}
     database: dict[str, list[dict[str, Any]]] = defaultdict(list)
     entries = (entry for frame in splits["train"] for entry in database_entries(annotated[frame], counts[frame]))
     for group_id, entry in enumerate(entries):
