@@ -185,7 +185,7 @@ def write_kitti_results(folder: Path, detections: KittiObjects) -> None:
         detections: With finite scores.
 
     Raises:
-        ValueError: a value is NaN or infinite.
+        ValueError: a value is NaN or infinite, or a class name is not a single word.
         OSError: the disk is full, or the folder cannot be written to; the message names the file.
     """
     table = _numbers(detections)
@@ -195,6 +195,9 @@ def write_kitti_results(folder: Path, detections: KittiObjects) -> None:
         raise ValueError(
             f"frame {frame}: {RESULT_COLUMNS[column + 1]} of a {detections.name[row]} is {table[row, column]}"
         )
+    for name in np.unique(detections.name):
+        if len(name.split()) != 1 or not name.isprintable():
+            raise ValueError(f"class {str(name)!r} cannot be written to a result file: a class is one word there")
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         " ".join([name, *(repr(value).removesuffix(".0") for value in row)]) + "\n"

@@ -230,6 +230,14 @@ def test_values_that_are_not_finite_are_not_written(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.parametrize("name", ["traffic cone", "", "a\tb"])
+def test_a_class_that_would_not_read_back_is_not_written(tmp_path, name):
+    detections = random_detections(num=1, frames=1)
+    with pytest.raises(ValueError, match="cannot be written to a result file: a class is one word"):
+        write_kitti_results(tmp_path / "results", replace(detections, name=np.array([name])))
+    assert not (tmp_path / "results").exists()
+
+
 def test_a_full_disk_leaves_no_part_of_a_file(tmp_path, monkeypatch):
     def fill_up(path, content):
         with path.open("wb") as file:
