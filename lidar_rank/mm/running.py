@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
+from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.registry import SCOPE
 from lidar_rank.mm.seam import Candidates, check_losses_have_images
 
@@ -46,13 +47,20 @@ def train(
 
 
 def test(
-    config: str, checkpoint: str, *, out: str | None = None, work_dir: str | None = None, options: dict | None = None
+    config: str,
+    checkpoint: str,
+    *,
+    split: str | None = None,
+    out: str | None = None,
+    work_dir: str | None = None,
+    options: dict | None = None,
 ) -> dict[str, float]:
     """Evaluate ``checkpoint`` on the test set of ``config`` and return its metrics.
 
     Args:
         config: Path of an mmengine config.
         checkpoint: Path of weights trained with it.
+        split: ``train``, ``val``, ``trainval`` or ``test``, of a KITTI root; default the test set of the config.
         out: Folder for KITTI result files, one per frame; for images, for pictures of the detections and COCO results.
         work_dir: Where logs go; default ``work_dirs/<config name>``.
         options: Settings that replace those of the config, keys with dots.
@@ -60,7 +68,7 @@ def test(
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
     """
-    cfg = _load_for_test(config, checkpoint, work_dir, options)
+    cfg = _load_for_test(config, checkpoint, work_dir, options, split=split, out=out)
     if out:
         _write_results(cfg, Path(out).absolute())
     return Runner.from_cfg(cfg).test()
@@ -124,10 +132,20 @@ def _in_image(sample: BaseDataElement, device: torch.device) -> tuple[InstanceDa
     return found
 
 
-def _load_for_test(config: str, checkpoint: str, work_dir: str | None, options: dict | None) -> Config:
+def _load_for_test(
+    config: str,
+    checkpoint: str,
+    work_dir: str | None,
+    options: dict | None,
+    *,
+    split: str | None = None,
+    out: str | None = None,
+) -> Config:
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint at {checkpoint}")
     cfg = _load(config, work_dir, options)
+    if split:
+        use_split(cfg, split, out)
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
     return cfg
@@ -190,3 +208,4 @@ def _check_data(cfg: Config, *loaders: str) -> None:
                 f" {prepare if annotations.suffix == '.pkl' else 'Name'} another root with"
                 f" {'BCCD_ROOT' if dataset.type == 'VOCDataset' else 'KITTI_ROOT'}=DIR"
             )
+        check_annotations(dataset)
