@@ -304,10 +304,10 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lidar_rank.analysis import Diagnosis, format_runs, render_report
+    from lidar_rank.analysis import format_runs, read_diagnosis, render_report
     from lidar_rank.kitti.files import write_atomically
 
-    runs = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
+    runs = {path.stem: read_diagnosis(path) for path in options.runs}
     if len(runs) < len(options.runs):
         raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
     write_atomically(options.out, render_report(runs).encode())

@@ -10,6 +10,7 @@ from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
+from lidar_rank.mm.checkpoints import check_checkpoints
 from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.registry import SCOPE
 from lidar_rank.mm.seam import Candidates, check_losses_have_images
@@ -40,6 +41,7 @@ def train(
     cfg = _load(config, work_dir, options)
     _check_data(cfg, "train_dataloader", "val_dataloader")
     cfg.resume = resume
+    check_checkpoints(cfg)
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
     if amp:
         _use_mixed_precision(cfg)
@@ -148,6 +150,7 @@ def _load_for_test(
         use_split(cfg, split, out)
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
+    check_checkpoints(cfg)
     return cfg
 
 
