@@ -93,10 +93,11 @@ def _add_create_data(commands: Any) -> None:
         commands,
         "create-data",
         _create_data,
-        "Prepare a KITTI root: clouds inside the image, object database, annotation files. Safe to repeat.",
+        "Prepare a KITTI root for training and testing: point clouds cut to the image, object database, annotation"
+        " files. A repeated or interrupted run keeps the frames that are complete.",
         "lidar-rank create-data data/kitti",
     )
-    command.add_argument("root", type=Path, help="folder with training/ and ImageSets/")
+    command.add_argument("root", type=Path, help="folder with ImageSets/ and with training/, testing/ or both")
     command.add_argument(
         "--image-size",
         type=int,
@@ -114,7 +115,8 @@ def _create_data(options: argparse.Namespace) -> None:
     summary = prepare_kitti(options.root, image_size=size, jobs=options.jobs)
     print("frames:", ", ".join(f"{split} {count}" for split, count in summary.frames.items()))
     print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
-    print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
+    if "train" in summary.frames:
+        print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 

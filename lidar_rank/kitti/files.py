@@ -1,4 +1,4 @@
-"""Reading and writing the files of a KITTI-format root, whole or not at all."""
+"""Reading and writing the files of a KITTI-format root: complete, or an error that names the file."""
 
 import codecs
 import math
@@ -81,7 +81,9 @@ def check_points_size(path: Path) -> None:
     """
     size = path.stat().st_size
     if size % BYTES_PER_POINT:
-        raise ValueError(f"{path}: {size} bytes are not a multiple of {BYTES_PER_POINT}: cut off, or no scan")
+        raise ValueError(
+            f"{path}: {size} bytes are not a multiple of {BYTES_PER_POINT}: the file is cut off or is not a scan"
+        )
 
 
 def read_png_size(path: Path) -> tuple[int, int]:
@@ -100,11 +102,11 @@ def read_png_size(path: Path) -> tuple[int, int]:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees a part of it.
+    """Write a file so that it appears complete or not at all.
 
     Args:
-        path: The final name; an old file of that name is replaced.
-        content: All of its bytes.
+        path: The final name; an existing file of that name is replaced.
+        content: The whole file.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written to; the message names ``path`` and nothing is left.
@@ -119,7 +121,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Delete what runs that were killed inside :func:`write_atomically` left in ``folder``."""
+    """Delete the temporary files of runs that were killed inside :func:`write_atomically`."""
     for temporary in folder.glob(TEMPORARY_NAME.format(name="*", pid="*")):
         temporary.unlink()
 

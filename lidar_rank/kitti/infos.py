@@ -1,4 +1,4 @@
-"""The dictionaries that mmdet3d 1.4's stock KittiDataset and DataBaseSampler read, in their key names and units."""
+"""Annotation files: the dictionaries that mmdet3d 1.4's KittiDataset and DataBaseSampler read, with their keys."""
 
 import pickle
 from collections.abc import Callable
@@ -32,11 +32,11 @@ class AnnotatedFrame:
     """Labels and calibration of one frame.
 
     Attributes:
-        frame: Where the files are.
-        calibration: The calibration.
+        frame: The frame.
+        calibration: Its calibration.
         image_size: Width and height in pixels.
         labels: The objects of all frames.
-        rows: Which of them are this frame's: boxes of :data:`CLASSES` and DontCare, in the label file's order.
+        rows: Indices of this frame's objects of :data:`CLASSES` and DontCare areas, in the label file's order.
     """
 
     frame: Frame

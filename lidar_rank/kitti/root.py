@@ -1,4 +1,4 @@
-"""A KITTI-format root: its frames, its splits, and whether the files of all frames are there."""
+"""A KITTI-format root: its frames, its splits, and a check that no file is missing."""
 
 import re
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ SPLIT_LISTS_URL: Final = "https://github.com/traveller59/second.pytorch/tree/mas
 
 
 def folder_of_split(split: str) -> str:
-    """Folder of a root that holds the frames of a split: the test split has one of its own, without labels."""
+    """Name of the folder with the frames of a split: ``testing``, which has no labels, or ``training``."""
     return "testing" if split == "test" else "training"
 
 
@@ -27,7 +27,7 @@ class Frame:
 
     Attributes:
         folder: ``ROOT/training`` or ``ROOT/testing``; only training frames have labels.
-        name: The six digits that all files of the frame are named after.
+        name: Six digits, the name of all files of the frame.
     """
 
     folder: Path
@@ -60,12 +60,12 @@ class Frame:
 
     @property
     def label_path(self) -> Path:
-        """The objects of a training frame."""
+        """The label file of a training frame."""
         return self.folder / "label_2" / f"{self.name}.txt"
 
     @property
     def image_path(self) -> Path:
-        """The left colour image; a root may do without."""
+        """The left colour image; optional where the image size is given."""
         return self.folder / "image_2" / f"{self.name}.png"
 
 
@@ -115,7 +115,7 @@ def _read_split(root: Path, split: str) -> list[Frame]:
     path = _list_path(root, split)
     names = read_frame_ids(path)
     for name in names:
-        if not re.fullmatch(r"\d{6}", name):
+        if not re.fullmatch(r"[0-9]{6}", name):
             raise ValueError(f"{path}: expected frames of six digits, such as 000007, got {name[:60]!r}")
     frames = [Frame(root / folder_of_split(split), name) for name in names]
     _check_files(path, [frame.points_path for frame in frames])
