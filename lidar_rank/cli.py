@@ -104,10 +104,11 @@ def _add_create_data(commands: Any) -> None:
         commands,
         "create-data",
         _create_data,
-        "Prepare a KITTI root: clouds inside the image, object database, annotation files. Safe to repeat.",
+        "Prepare a KITTI root for training and testing: point clouds cut to the image, object database, annotation"
+        " files. A repeated or interrupted run keeps the frames that are complete.",
         "lidar-rank create-data data/kitti",
     )
-    command.add_argument("root", type=Path, help="folder with training/ and ImageSets/")
+    command.add_argument("root", type=Path, help="folder with ImageSets/ and with training/, testing/ or both")
     command.add_argument(
         "--image-size",
         type=int,
@@ -125,7 +126,8 @@ def _create_data(options: argparse.Namespace) -> None:
     summary = prepare_kitti(options.root, image_size=size, jobs=options.jobs)
     print("frames:", ", ".join(f"{split} {count}" for split, count in summary.frames.items()))
     print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
-    print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
+    if "train" in summary.frames:
+        print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
@@ -135,16 +137,34 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "AP of KITTI result files. Exact, without torch; official thresholds are 0.7 for cars and 0.5 otherwise.",
+        "Compute the KITTI AP of result files, on the CPU and without torch. The official IoU thresholds are 0.7 for"
+        " cars and 0.5 for pedestrians and cyclists.",
         "lidar-rank evaluate data/kitti/training/label_2 results --split data/kitti/ImageSets/val.txt --classes Car",
     )
     command.add_argument("label_dir", type=Path, help="folder of label files (training/label_2)")
     command.add_argument("result_dir", type=Path, help="folder of result files, one per frame")
     command.add_argument(
-        "--split", type=Path, help="file that lists the frames to evaluate (default: those with a result file)"
+        "--split", type=Path, metavar="FILE", help="list of the frames to evaluate (default: every label file)"
+    )
+    command.add_argument(
+        "--frames",
+        choices=["labels", "results"],
+        help="what to do with frames that have no result file. labels: nothing was found in them, so their objects"
+        " count as missed; results: leave them out (default: stop with an error)",
     )
     command.add_argument("--classes", nargs="+", default=["Car", "Pedestrian", "Cyclist"], help="default: all three")
     command.add_argument("--iou", type=float, help="threshold for every class instead of the official ones")
+    command.add_argument(
+        "--extra-iou", type=float, nargs="+", default=[], metavar="IOU", help="further thresholds, for every class"
+    )
+    command.add_argument(
+        "--min-height",
+        choices=["lt", "le"],
+        default="lt",
+        help="which objects are too low in the image to count: lt, those below the minimum height, as in the program"
+        " that most published results were made with (default); le, also those of exactly the minimum height, as in"
+        " newer devkits, OpenPCDet and mmdet3d",
+    )
     command.add_argument(
         "--sampling",
         choices=["official", "recall"],
@@ -155,19 +175,21 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from lidar_rank.evaluation import evaluate_kitti, format_table
-    from lidar_rank.evaluation.rules import MIN_OVERLAP
+    from lidar_rank.evaluation import MIN_OVERLAP, evaluate_folders, format_table
     from lidar_rank.kitti.files import write_atomically
-    from lidar_rank.kitti.labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
 
     if options.json:
         runs.check_output_file(options.json)
-    frame_ids = read_frame_ids(options.split) if options.split else list_frame_ids(options.result_dir)
-    ground_truth = read_kitti_labels(options.label_dir, frame_ids)
-    detections = read_kitti_results(options.result_dir, frame_ids)
-    min_overlap = MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou)
-    result = evaluate_kitti(
-        ground_truth, detections, classes=options.classes, min_overlap=min_overlap, sampling=options.sampling
+    result = evaluate_folders(
+        options.label_dir,
+        options.result_dir,
+        options.split,
+        frames=options.frames,
+        classes=options.classes,
+        min_overlap=MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou),
+        extra_overlaps=options.extra_iou,
+        drop_at_min_height=options.min_height == "le",
+        sampling=options.sampling,
     )
     print(format_table(result))
     if options.json:
@@ -236,6 +258,12 @@ def _add_test(commands: Any) -> None:
     )
     _add_config(command)
     command.add_argument("checkpoint", help="weights trained with this config (.pth)")
+    command.add_argument(
+        "--split",
+        choices=["train", "val", "trainval", "test"],
+        help="frames of the KITTI root to test on (default: those of the config). The frames of 'test' have no labels:"
+        " their result files are written to --out, and no AP is computed",
+    )
     command.add_argument("--out", help="folder for KITTI result files, one per frame")
 
 
@@ -250,6 +278,7 @@ def _test(options: argparse.Namespace) -> None:
         options.config,
         options.checkpoint,
         loss=options.loss,
+        split=options.split,
         out=options.out,
         work_dir=options.work_dir,
         options=options.cfg_options,
@@ -310,11 +339,11 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lidar_rank.analysis import Diagnosis, format_runs, render_report
+    from lidar_rank.analysis import format_runs, read_diagnosis, render_report
     from lidar_rank.kitti.files import write_atomically
 
     runs.check_output_file(options.out)
-    found = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
+    found = {path.stem: read_diagnosis(path) for path in options.runs}
     if len(found) < len(options.runs):
         raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
     write_atomically(options.out, render_report(found).encode())

@@ -49,6 +49,49 @@ def test_threshold_applies_to_every_class(folders, tmp_path):
     assert values == [100.0, 0.0]
 
 
+def test_frames_choose_what_a_missing_result_file_means(folders, tmp_path, capsys):
+    labels, results = map(str, folders)
+    (tmp_path / "labels" / "000003.txt").write_text(LABEL + "\n")
+    command = ["evaluate", labels, results, "--classes", "Car", "--sampling", "recall"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert all(way in error for way in ("000003", "--split FILE", "--frames labels", "--frames results"))
+    assert error.count("\n") == 1
+    for frames, ap, note in (
+        ("labels", 50.0, f"all 3 of {labels}; 1 of them have no result file, which counts as nothing found"),
+        ("results", 100.0, f"the 2 with a result file among the 3 of {labels}"),
+    ):
+        out = tmp_path / f"{frames}.json"
+        assert main([*command, "--frames", frames, "--json", str(out)]) == 0
+        assert json.loads(out.read_text())["Car"]["3d"]["R40"] == [ap] * 3
+        assert f"frames: {note}\n" in capsys.readouterr().out
+
+
+def test_objects_of_the_minimum_height_count_unless_min_height_is_le(folders, tmp_path):
+    labels, results = folders
+    low = LABEL.replace("220.00", "190.00")  # 40 px high
+    (labels / "000001.txt").write_text(low + "\n")
+    (results / "000001.txt").write_text(low + " 0.9\n")
+    values = []
+    for options in ([], ["--min-height", "lt"], ["--min-height", "le"]):
+        out = tmp_path / "ap.json"
+        command = ["evaluate", str(labels), str(results), "--classes", "Car", "--sampling", "recall", *options]
+        assert main([*command, "--json", str(out)]) == 0
+        values.append(json.loads(out.read_text())["Car"]["3d"]["R40"])
+    assert values == [[100.0] * 3, [100.0] * 3, [0.0, 100.0, 100.0]]
+
+
+def test_extra_thresholds_are_further_metrics(folders, tmp_path, capsys):
+    labels, results = folders
+    (results / "000001.txt").write_text(LABEL.replace("20.00 -1.57", "20.80 -1.57") + " 0.90\n")
+    out = tmp_path / "ap.json"
+    options = ["--classes", "Car", "--sampling", "recall", "--extra-iou", "0.5", "0.25", "--json", str(out)]
+    assert main(["evaluate", str(labels), str(results), *options]) == 0
+    assert "Car 3d @0.25" in capsys.readouterr().out
+    ap = json.loads(out.read_text())["Car"]
+    assert [ap[metric]["R40"][0] for metric in ("3d", "3d@0.5", "3d@0.25")] == [0.0, 100.0, 100.0]
+
+
 def test_split_chooses_the_frames(folders, tmp_path, capsys):
     labels, results = folders
     (tmp_path / "val.txt").write_text("000001\n000003\n")

@@ -23,6 +23,13 @@ class Distributions:
     gradient_norm: Int64[np.ndarray, " bin"]
     """Entries (candidate, class), by \\|probability - target\\|, the gradient of cross entropy at the logit."""
 
+    def __post_init__(self) -> None:
+        bins = len(self.gradient_norm)
+        for name, counts in vars(self).items():
+            shape = (bins, bins) if name == "score_and_iou" else (bins,)
+            if counts.shape != shape or bins < 1 or (counts < 0).any():
+                raise ValueError(f"{name} must hold counts in {bins} bins, got shape {counts.shape}")
+
     @property
     def iou(self) -> Int64[np.ndarray, " bin"]:
         """Positives, by their overlap."""

@@ -3,8 +3,10 @@
 import base64
 import html
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -58,14 +60,29 @@ class Diagnosis:
         """Read the record that :meth:`to_json` returned.
 
         Raises:
-            ValueError: a part is missing.
+            ValueError: a part is missing, or is not what ``to_json`` gives.
         """
         try:
-            pairs = ReversePairs(**{name: PairCount(**count) for name, count in record["pairs"].items()})
+            metrics = {str(name): float(value) for name, value in record["metrics"].items()}
+            pairs = {name: PairCount(float(p["reversed"]), int(p["total"])) for name, p in record["pairs"].items()}
             counts = {name: np.array(value, np.int64) for name, value in record["distributions"].items()}
-            return cls(dict(record["metrics"]), pairs, Distributions(**counts))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a diagnosis that 'lidar-rank analyze' wrote: {error}") from error
+            return cls(metrics, ReversePairs(**pairs), Distributions(**counts))
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+            raise ValueError(f"not what 'lidar-rank analyze' wrote: {type(error).__name__}: {error}") from error
+
+
+def read_diagnosis(path: Path) -> Diagnosis:
+    """Read a file that ``lidar-rank analyze`` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or is another file; the message names it.
+    """
+    content = path.read_bytes()
+    try:
+        return Diagnosis.from_json(json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def format_runs(runs: Mapping[str, Diagnosis]) -> str:

@@ -13,7 +13,9 @@ from mmengine.runner import Runner
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
+from lidar_rank.mm.checkpoints import check_checkpoints
 from lidar_rank.mm.configs import check_warm_up, load_config
+from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.ranking import RankingHook
 from lidar_rank.mm.seam import check_losses_have_images
 
@@ -53,6 +55,7 @@ def train(
     check_warm_up(cfg)
     _check_data(cfg, "train_dataloader", "val_dataloader")
     cfg.resume = resume
+    check_checkpoints(cfg)
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
     if amp:
         _use_mixed_precision(cfg)
@@ -65,6 +68,7 @@ def test(
     checkpoint: str,
     *,
     loss: str | None = None,
+    split: str | None = None,
     out: str | None = None,
     work_dir: str | None = None,
     options: dict | None = None,
@@ -75,6 +79,7 @@ def test(
         config: Path of an mmengine config.
         checkpoint: Path of weights trained with it.
         loss: Name of the loss that was put in.
+        split: ``train``, ``val``, ``trainval`` or ``test``, of a KITTI root; default the test set of the config.
         out: Folder for KITTI result files, one per frame; for images, for pictures of the detections and COCO results.
         work_dir: Where logs go; default as of :func:`train`.
         options: Settings that replace those of the config, keys with dots.
@@ -83,7 +88,7 @@ def test(
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
         ValueError: the config has no test set, or the checkpoint is of another model.
     """
-    cfg = _load_for_test(config, checkpoint, loss, work_dir, options)
+    cfg = _load_for_test(config, checkpoint, loss, work_dir, options, split=split, out=out)
     if out:
         _write_results(cfg, Path(out).absolute())
     return Runner.from_cfg(cfg).test()
@@ -142,14 +147,24 @@ class _CountSteps(Hook):
 
 
 def _load_for_test(
-    config: str, checkpoint: str, loss: str | None, work_dir: str | None, options: dict | None
+    config: str,
+    checkpoint: str,
+    loss: str | None,
+    work_dir: str | None,
+    options: dict | None,
+    *,
+    split: str | None = None,
+    out: str | None = None,
 ) -> Config:
     runs.check_checkpoint(checkpoint)
     cfg = _load(config, loss, work_dir, options)
     if not cfg.get("test_dataloader"):
         raise ValueError(f"{config} has no test_dataloader: there is nothing to test on")
+    if split:
+        use_split(cfg, split, out)
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
+    check_checkpoints(cfg)
     return cfg
 
 
@@ -204,6 +219,7 @@ def _check_data(cfg: Config, *loaders: str) -> None:
                 raise FileNotFoundError(
                     f"{loader} needs {annotations}, which does not exist. {_how_to_give_data(cfg, dataset)}"
                 )
+            check_annotations(dataset)
 
 
 def _datasets(dataset: dict) -> Iterator[dict]:

@@ -13,6 +13,7 @@ from lidar_rank.analysis import (
     count_distributions,
     count_reverse_pairs,
     format_runs,
+    read_diagnosis,
     render_report,
 )
 from tests.analysis.candidates import random_candidates
@@ -39,6 +40,27 @@ def test_a_diagnosis_is_read_back_as_it_was_written():
 def test_another_file_is_refused(record):
     with pytest.raises(ValueError, match="lidar-rank analyze"):
         Diagnosis.from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:-20], r"a\.json: Expecting"),
+        (lambda text: text.encode("utf-16")[:-1], r"a\.json: .*(truncated|decode)"),
+        (lambda text: b"\xff" + text.encode(), r"a\.json: .*codec can't decode"),
+        (lambda text: text.replace('"total": ', '"total": "x'), r"a\.json: "),
+        (lambda text: text.replace('"gradient_norm": [', '"gradient_norm": [1, '), r"a\.json: .* counts in \d+ bins"),
+        (lambda text: text.replace("{", "[", 1), r"a\.json: Expecting"),
+        (lambda text: "[" * 100_000, r"a\.json: maximum recursion depth"),  # noqa: ARG005
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path, damage, message):
+    path = tmp_path / "a.json"
+    content = damage(json.dumps(RUNS["focal"].to_json()))
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as error:
+        read_diagnosis(path)
+    assert "\n" not in str(error.value)
 
 
 def test_table_has_moderate_ap_and_the_shares_of_each_run():

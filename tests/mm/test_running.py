@@ -75,7 +75,8 @@ def test_test_command_writes_result_files_that_evaluate_to_the_same_ap(
     files = sorted(path.stem for path in (tmp_path / "out").glob("*.txt"))
     assert files == (simulated_root / "ImageSets" / "val.txt").read_text().split()
     labels, out = simulated_root / "training" / "label_2", tmp_path / "out"
-    assert main(["evaluate", str(labels), str(out), "--classes", "Car", "--json", str(tmp_path / "ap.json")]) == 0
+    command = ["evaluate", str(labels), str(out), "--split", str(simulated_root / "ImageSets" / "val.txt")]
+    assert main([*command, "--classes", "Car", "--json", str(tmp_path / "ap.json")]) == 0
     assert "Car 3d @0.7" in capsys.readouterr().out
     ap = json.loads((tmp_path / "ap.json").read_text())
     assert ap["Car"]["bbox"]["R40"] == pytest.approx(
