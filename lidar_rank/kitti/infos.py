@@ -20,7 +20,6 @@ CLASSES: Final = ("Pedestrian", "Cyclist", "Car", "Van", "Truck", "Person_sittin
 """The host's order: a class's position is its label."""
 DONT_CARE: Final = "DontCare"
 LABEL_OF: Final = {**{name: label for label, name in enumerate(CLASSES)}, DONT_CARE: -1}
-LABELS: Final = set(LABEL_OF.values())
 METAINFO: Final = {"categories": LABEL_OF, "dataset": "kitti", "info_version": "1.1"}
 DATABASE_FOLDER: Final = "kitti_gt_database"
 
@@ -178,13 +177,13 @@ def _read_pickle(path: Path, check: Callable[[Any], Checked]) -> Checked:
 
 
 def _checked_infos(content: Any) -> list[dict[str, Any]]:
-    dict(content["metainfo"])
+    labels = {LABEL_OF[DONT_CARE], *content["metainfo"]["categories"].values()}
     for info in content["data_list"]:
         Path(info["lidar_points"]["lidar_path"])
         _image_size(info)
         _check_finite(info["images"]["CAM2"]["lidar2cam"], (4, 4))
         instances = info["instances"]
-        if not {*(each["bbox_label"] for each in instances), *(each["bbox_label_3d"] for each in instances)} <= LABELS:
+        if not {each[key] for each in instances for key in ("bbox_label", "bbox_label_3d")} <= labels:
             raise ValueError(f"frame {info['lidar_points']['lidar_path']} has an unknown class")
         if instances:
             _check_finite([each["bbox_3d"] for each in instances], (len(instances), 7))
@@ -203,8 +202,8 @@ def _checked_database_infos(content: Any) -> dict[str, list[dict[str, Any]]]:
     for entries in content.values():
         for entry in entries:
             Path(entry["path"])
-            int(entry["difficulty"]), int(entry["num_points_in_gt"])
             _check_finite(entry["box3d_lidar"], (7,))
+            _check_finite([entry["difficulty"], entry["num_points_in_gt"]], (2,))
     return dict(content)
 
 

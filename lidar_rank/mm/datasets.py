@@ -1,4 +1,4 @@
-"""Data sets in KITTI's format: its images as the host lacks them, another split for a test, and checks of its files."""
+"""KITTI data in the host: images as a data set, the choice of a split to test on, and a check of annotation files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -73,50 +73,58 @@ def use_split(cfg: Config, split: str, out: str | None) -> None:
         out: Folder for the detections, or None.
 
     Raises:
-        ValueError: the config tests on other data, or the frames have no labels and there is no ``out``, so that the
-            test would leave nothing.
+        ValueError: the config tests on other data or with another metric, or the frames have no labels and there is no
+            ``out``, so that the test would leave nothing.
     """
     folder = folder_of_split(split)
     dataset = cfg.test_dataloader.dataset
     while "dataset" in dataset:
         dataset = dataset.dataset
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
-    if dataset.type == "KittiDataset":
+    kind = _unscoped(dataset.type)
+    if kind == "KittiDataset":
         dataset.ann_file = INFO_NAMES[split]
         dataset.data_prefix.pts = f"{folder}/{Path(dataset.data_prefix.pts).name}"
-    elif dataset.type == "lidar_rank.KittiImageDataset":
+    elif kind == "KittiImageDataset":
         dataset.ann_file = f"ImageSets/{split}.txt"
         dataset.data_prefix = {"img": f"{folder}/image_2"}
     else:
-        raise ValueError(f"--split needs a data set in KITTI's format, but this config tests on a {dataset.type}")
+        raise ValueError(f"--split needs a data set in KITTI's format, but this config tests on a {kind}")
     has_labels = Path(dataset.data_root, folder, "label_2").is_dir()
     if not (has_labels or out):
         raise ValueError(
             f"{Path(dataset.data_root, folder)} has no labels: name a folder for the results with --out DIR"
         )
     for evaluator in evaluators:
-        if evaluator.type == "lidar_rank.KittiAP":
+        if _unscoped(evaluator.type) == "KittiAP":
             evaluator.ann_file = INFO_NAMES[split]
-        if evaluator.type == "CocoMetric":
+        elif _unscoped(evaluator.type) == "CocoMetric":
             evaluator.format_only = not has_labels
+        else:
+            raise ValueError(f"--split needs KittiAP for scans or CocoMetric for images, not {evaluator.type}")
 
 
 def check_annotations(dataset: Mapping) -> None:
-    """Check the annotation files of a data set of scans, so that a damaged one is named before the model is built.
+    """Check the annotation files of KITTI's scans, so that a damaged one is named before the model is built.
 
     Args:
-        dataset: Config of a data set, without wrappers.
+        dataset: Config of a data set, without wrappers; nothing is checked unless it is mmdet3d's ``KittiDataset``.
 
     Raises:
         FileNotFoundError: a file is missing.
         ValueError: a file is damaged; the message names it.
     """
-    annotations = Path(dataset.get("data_root") or "", dataset["ann_file"])
-    if annotations.suffix == ".pkl":
-        read_infos(annotations)
+    if _unscoped(dataset["type"]) != "KittiDataset":
+        return
+    read_infos(Path(dataset.get("data_root") or "", dataset["ann_file"]))
     for step in dataset.get("pipeline", []):
         if "db_sampler" in step:
             read_database_infos(Path(step["db_sampler"]["info_path"]))
+
+
+def _unscoped(name: str) -> str:
+    """The name of a registered class without the scope before it, such as ``mmdet3d.``."""
+    return str(name).rpartition(".")[2]
 
 
 def _boxes_of_class(objects: KittiObjects, class_name: str) -> list[tuple[list[float], int]]:
