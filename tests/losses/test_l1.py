@@ -72,6 +72,16 @@ def test_balanced_l1_of_every_ratio(ratio):
     assert slope(balanced_l1_loss, 0.35, alpha=alpha, beta=beta) == pytest.approx(alpha * math.log1p(b / 2), rel=1e-9)
 
 
+@pytest.mark.parametrize("ratio", [1e-3, 70.0])
+@pytest.mark.parametrize("beta", [1e-6, 1.0, 1e6])
+def test_balanced_l1_is_finite_at_its_limits(ratio, beta):
+    pred = torch.tensor([[0.0], [1e-30], [1e-6], [1.0], [1e4]], requires_grad=True)
+    loss = balanced_l1_loss(pred, torch.zeros_like(pred), alpha=1.5 / ratio, beta=beta)
+    loss.backward()
+    assert loss.isfinite()
+    assert ((pred.grad >= 0) & (pred.grad <= 1.5 * 1.01 / 5)).all()
+
+
 @pytest.mark.parametrize("alpha", [1.5 / 71, 1501.0])
 def test_balanced_l1_refuses_ratios_beyond_float32(alpha):
     with pytest.raises(ValueError, match=r"gamma / alpha must lie in \[0.001, 70\], got 1.5 / "):
