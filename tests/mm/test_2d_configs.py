@@ -73,13 +73,6 @@ def tiny(config: Config) -> dict:
     return options
 
 
-@pytest.fixture(autouse=True)
-def _no_formatted_config(monkeypatch):
-    """Formatting the config for the log takes the host longer than two steps of a tiny network."""
-    monkeypatch.setattr(Config, "pretty_text", "")
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two images in each format, where the host's configs look for them; one of KITTI has no object."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmdet3d.models.detectors import VoxelNet
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -15,6 +14,7 @@ from lidar_rank.analysis import Diagnosis
 from lidar_rank.cli import main
 from lidar_rank.mm.heads.retina import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
+from lidar_rank.mm.voxelnet import VoxelNet
 
 from .conftest import CONFIGS
 from .images import voc_root

@@ -106,12 +106,13 @@ def test_tools_refuse_a_wrong_loss_without_the_host(tool, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-def test_command_passes_the_loss_on(monkeypatch):
-    calls = []
+def test_command_passes_the_loss_on(monkeypatch, tmp_path):
+    calls, checkpoint = [], tmp_path / "weights.pth"
+    checkpoint.touch()
     monkeypatch.setattr(running, "train", lambda *_, loss, **__: calls.append(loss))
     monkeypatch.setattr(running, "test", lambda *_, loss, **__: calls.append(loss))
     assert main(["train", str(SMALL), "--loss", "ap"]) == 0
-    assert main(["test", str(SMALL), "weights.pth", "--loss", "ap"]) == 0
+    assert main(["test", str(SMALL), str(checkpoint), "--loss", "ap"]) == 0
     assert calls == ["ap", "ap"]
 
 
