@@ -229,7 +229,7 @@ def balanced_l1_loss(
     size = (pred - target).abs()
     # Where the logarithm is not taken its argument is held at beta: beyond, its gradient would be 0 * inf.
     inner = size.clamp(max=beta)
-    curve = alpha * ((inner + beta / b) * (b / beta * inner).log1p() - inner)
+    curve = alpha / b * (b * inner + beta) * (b * inner / beta).log1p() - alpha * inner
     return reduce_rows(curve + gamma * (size - inner), reduction)
 
 
