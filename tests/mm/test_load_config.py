@@ -111,7 +111,7 @@ def test_command_passes_the_loss_on(monkeypatch):
     monkeypatch.setattr(running, "train", lambda *_, loss, **__: calls.append(loss))
     monkeypatch.setattr(running, "test", lambda *_, loss, **__: calls.append(loss))
     assert main(["train", str(SMALL), "--loss", "ap"]) == 0
-    assert main(["test", str(SMALL), "weights.pth", "--loss", "ap"]) == 0
+    assert main(["test", str(SMALL), __file__, "--loss", "ap"]) == 0
     assert calls == ["ap", "ap"]
 
 
