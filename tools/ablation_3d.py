@@ -169,7 +169,6 @@ def _run(row: str, seed: int, options: argparse.Namespace) -> None:
 def _measure(row: str, checkpoint: Path, folder: Path, root: Path, epochs: int) -> dict[str, float]:
     """AP of cars, and the share of reversed pairs, on the validation frames of a root."""
     os.environ["KITTI_ROOT"] = str(root)
-    from lidar_rank.analysis import ReversePairs, count_reverse_pairs
     from lidar_rank.mm import running
 
     settings = {key: ast.literal_eval(value) for key, value in _settings(row, epochs).items()}
@@ -179,13 +178,10 @@ def _measure(row: str, checkpoint: Path, folder: Path, root: Path, epochs: int) 
         "test_dataloader.persistent_workers": False,
     }
     where = {"work_dir": str(folder / "test"), "options": settings}
-    metrics = running.test(str(ROOT / ROWS[row]), str(checkpoint), **where)
-    pairs = ReversePairs()
-    for batch in running.candidates(str(ROOT / ROWS[row]), str(checkpoint), **where):
-        pairs += count_reverse_pairs(*(part.numpy() for part in batch))
+    found = running.analyze(str(ROOT / ROWS[row]), str(checkpoint), **where)
     kinds = ("foreground_background", "positive_negative", "positive_positive")
-    reversed_pairs = {f"reversed/{kind}": 100 * getattr(pairs, kind).ratio for kind in kinds}
-    return {name.removeprefix("kitti/Car/"): value for name, value in metrics.items()} | reversed_pairs
+    reversed_pairs = {f"reversed/{kind}": 100 * getattr(found.pairs, kind).ratio for kind in kinds}
+    return {name.removeprefix("kitti/Car/"): value for name, value in found.metrics.items()} | reversed_pairs
 
 
 def _write_table(options: argparse.Namespace) -> None:

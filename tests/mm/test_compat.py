@@ -96,8 +96,7 @@ def test_augmentation_that_cannot_be_cached_is_compiled_anew(monkeypatch):
 LOOK = """
 import json, os, sys, warnings
 warnings.simplefilter("ignore")
-import mmcv.ops, mmdet.apis, mmdet3d.apis, mmdet3d.datasets, mmdet3d.models, mmengine.runner, spconv.pytorch
-import matplotlib.pyplot, tensorboard, tqdm, yapf.yapflib.yapf_api
+import mmdet3d.datasets, mmdet3d.models, mmengine.runner, spconv.pytorch
 from numba.core.dispatcher import Dispatcher
 
 def look():

@@ -2,18 +2,10 @@
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from lidar_rank.mm import running
 
 from .toys import STEPS_PER_EPOCH, RecordRates, write_config
-
-
-@pytest.fixture(autouse=True)
-def _no_formatted_config(monkeypatch):
-    """Formatting the config for the log takes longer than the run."""
-    monkeypatch.setattr(Config, "pretty_text", "")
-    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
 
 
 def one_cycle(epochs: int) -> str:
