@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from mmdet.utils import reduce_mean
 from mmdet3d.models.dense_heads import Anchor3DHead
 from torch import Tensor
 
@@ -72,7 +73,9 @@ class PerImageAnchor3DHead(Anchor3DHead):
         return self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach())
 
     def _direction(self, found: "Matches", logits: Tensor) -> Tensor:
-        return self.loss_dir(logits, found.directions, avg_factor=max(len(logits), 1))
+        # Averaged over ranks, as the normalisers of the core's losses are.
+        number = reduce_mean(found.positive.sum().float()).clamp(min=1)
+        return self.loss_dir(logits, found.directions, avg_factor=number)
 
     @torch.no_grad()
     def candidates(
