@@ -5,8 +5,9 @@ import warnings
 # mmengine 0.10.7 imports pkg_resources, which the pinned setuptools has but warns of.
 warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
 
-from lidar_rank.mm import compat  # noqa: E402
+from lidar_rank.mm import compat, ops  # noqa: E402
 
+ops.install()
 compat.apply()
 
 from lidar_rank.mm import (  # noqa: E402
