@@ -77,6 +77,8 @@ def points_in_boxes_part_forward(
         pts: x, y, z in metres.
         box_idx_of_points: int32, -1 on entry, written.
     """
+    if boxes.shape[1] == 0:
+        return
     inside = _inside(boxes, pts)
     first = inside.int().argmax(2)
     box_idx_of_points.copy_(first.where(inside.any(2), box_idx_of_points))

@@ -56,7 +56,7 @@ def roi_align_forward(
         pool_regions(*arrays, _scalar(spatial_scale, rois), sampling_ratio, pool_mode, aligned)
     else:
         weights = _bin_weights(rois, input.shape, bins, spatial_scale, sampling_ratio, aligned)
-        pooled = torch.sparse.mm(weights, input.permute(0, 2, 3, 1).flatten(0, 2))
+        pooled = _product(weights, input.permute(0, 2, 3, 1).flatten(0, 2))
         output.copy_(pooled.view(len(rois), *bins, input.shape[1]).permute(0, 3, 1, 2))
 
 
@@ -102,7 +102,7 @@ def roi_align_backward(
         pool_regions_backward(*arrays, _scalar(spatial_scale, rois), sampling_ratio, pool_mode, aligned)
     else:
         weights = _bin_weights(rois, grad_input.shape, bins, spatial_scale, sampling_ratio, aligned)
-        grad = torch.sparse.mm(weights.t(), grad_output.permute(0, 2, 3, 1).flatten(0, 2))
+        grad = _product(weights.t(), grad_output.permute(0, 2, 3, 1).flatten(0, 2))
         grad_input.permute(0, 2, 3, 1).add_(grad.view(grad_input.permute(0, 2, 3, 1).shape))
 
 
@@ -128,6 +128,11 @@ def _check(features: Tensor, rois: Tensor, spatial_scale: float, pool_mode: int,
 def _scalar(value: float, like: Tensor) -> float:
     """The number, rounded to float32 as in mmcv, as a numpy scalar of a tensor's dtype: numba computes in that."""
     return torch.tensor(value, dtype=torch.float32).to(like.dtype).numpy()[()]
+
+
+def _product(sparse: Tensor, dense: Tensor) -> Tensor:
+    with torch.autocast(dense.device.type, enabled=False):  # which would round both to half precision
+        return torch.sparse.mm(sparse, dense)
 
 
 def _bin_weights(

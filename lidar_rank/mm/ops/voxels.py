@@ -16,7 +16,7 @@ def dynamic_voxelize_forward(
     voxel_size: Float[Tensor, "3"],
     coors_range: Float[Tensor, "6"],
     coors: Int[Tensor, "point 3"],
-    NDim: int = 3,  # noqa: N803 - mmcv's name
+    NDim: int,  # noqa: N803 - mmcv's name
 ) -> None:
     """Write z, y, x of the voxel of each point to ``coors``, or -1 for each where the point is outside of the range.
 
@@ -42,8 +42,8 @@ def hard_voxelize_forward(
     voxel_num: Int[Tensor, ""],
     max_points: int,
     max_voxels: int,
-    NDim: int = 3,  # noqa: N803 - mmcv's name
-    deterministic: bool = True,
+    NDim: int,  # noqa: N803 - mmcv's name
+    deterministic: bool,
 ) -> None:
     """Gather points into voxels: the first ``max_points`` of each, the voxels in the order of their first points.
 
@@ -97,19 +97,20 @@ def _fill(points: Tensor, cells: Tensor, voxels: Tensor, coors: Tensor, num_poin
     """Do what the kernel :func:`fill_voxels` does by sorting, on any device."""
     max_voxels, max_points, _ = voxels.shape
     inside = (cells[:, 0] != OUTSIDE).nonzero().squeeze(1)
-    found, voxel = cells[inside].unique(dim=0, return_inverse=True)
+    z, y, x = cells[inside].long().unbind(1)
+    found, voxel = ((z << 42) + (y << 21) + x).unique(return_inverse=True)
     # Number the voxels in the order of their first points.
-    first = torch.full((len(found),), len(points), device=points.device).scatter_reduce(0, voxel, inside, "amin")
-    by_first = first.argsort()
+    first = torch.full_like(found, len(points)).scatter_reduce(0, voxel, inside, "amin")
+    first, by_first = first.sort()
     voxel = by_first.argsort()[voxel]
     # Number the points of each voxel in their order.
-    count = voxel.bincount(minlength=len(found))
+    count = voxel.bincount(minlength=len(first))
     by_voxel = voxel.argsort(stable=True)
     row = torch.empty_like(voxel)
     row[by_voxel] = torch.arange(len(voxel), device=points.device) - (count.cumsum(0) - count)[voxel[by_voxel]]
     fits = (voxel < max_voxels) & (row < max_points)
-    num_voxels = min(len(found), max_voxels)
+    num_voxels = min(len(first), max_voxels)
     voxels[voxel[fits], row[fits]] = points[inside[fits]]
-    coors[:num_voxels] = found[by_first[:num_voxels]]
+    coors[:num_voxels] = cells[first[:num_voxels]]
     num_points_per_voxel[:num_voxels] = count[:num_voxels].clamp(max=max_points).int()
     return num_voxels

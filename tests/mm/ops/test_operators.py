@@ -112,8 +112,7 @@ def test_operators_for_batches_find_the_points_of_the_one_for_cpus(case):
     assert found[0].equal(inside.T)
     assert not found[1].any()
     first = torch.full(points.shape[:2], -1, dtype=torch.int)
-    if len(inside):
-        OWN.points_in_boxes_part_forward(boxes, points, first)
+    OWN.points_in_boxes_part_forward(boxes, points, first)
     expected = [next((box for box, there in enumerate(column) if there), -1) for column in inside.T.tolist()]
     assert first[0].tolist() == expected
     assert (first[1] == -1).all()
@@ -158,6 +157,17 @@ def test_memory_layout_of_features_does_not_matter(torch_alone, monkeypatch):
     np.testing.assert_allclose(output, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("torch_alone", [False, True])
+def test_mixed_precision_does_not_round_the_interpolation(torch_alone, monkeypatch):
+    expected = call(OWN, roi_case())
+    if torch_alone:
+        monkeypatch.setattr(dispatch, "uses_numba", lambda _: False)
+    with torch.autocast("cpu"):
+        got = call(OWN, roi_case())
+    for name in ("output", "grad_features"):
+        np.testing.assert_allclose(got[name], expected[name], atol=1e-6)
+
+
 @pytest.mark.parametrize("roi", [[0, 1, np.nan, 6, 6], [0, 1, 1, np.inf, 6], [2, 1, 1, 6, 6], [-1, 1, 1, 6, 6]])
 @pytest.mark.parametrize("torch_alone", [False, True])
 def test_region_that_cannot_be_is_named(roi, torch_alone, monkeypatch):
@@ -180,7 +190,7 @@ def test_dtypes_that_mmcv_does_not_take_are_named():
     case = Case("nms", "", {"boxes": boxes * 1.0, "scores": np.ones(1)}, {"iou_threshold": 0.5, "offset": 0})
     with pytest.raises(TypeError, match=r"nms takes tensors of torch.float32, got torch.float64"):
         call(OWN, case)
-    with pytest.raises(TypeError, match="roi_align .* takes"):
+    with pytest.raises(TypeError, match=r"roi_align .* takes"):
         call(OWN, roi_case(rois=np.array([[0, 1, 1, 6, 6]] * 2, float)))
 
 
