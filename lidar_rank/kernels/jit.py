@@ -1,6 +1,7 @@
 """Compilation of the kernels: one set of options, and machine code kept on disk where that is possible."""
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,9 +9,16 @@ from numba import njit
 from numba.core.caching import FunctionCache
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Compile a function on its first call, with exact arithmetic and without holding Python's global lock."""
-    compiled = njit(fastmath=False, nogil=True)(function)
+def kernel(function: Callable[..., Any] | None = None, *, error_model: str = "python") -> Any:
+    """Compile a function on its first call, with exact arithmetic and without holding Python's global lock.
+
+    Args:
+        function: What to compile; None returns a decorator with these options.
+        error_model: Division by zero is an error (``"python"``) or infinity or NaN (``"numpy"``).
+    """
+    if function is None:
+        return functools.partial(kernel, error_model=error_model)
+    compiled = njit(fastmath=False, nogil=True, error_model=error_model)(function)
     keep_machine_code(compiled)
     return compiled
 

@@ -1,7 +1,8 @@
 """The only folder that imports mmengine, mmcv, mmdet and mmdet3d; importing it registers everything for configs."""
 
-from lidar_rank.mm import compat
+from lidar_rank.mm import compat, ops
 
+ops.install()
 compat.apply()
 
 from lidar_rank.mm import (  # noqa: E402
