@@ -60,8 +60,9 @@ model = dict(
     test_cfg=dict(score_thr=0.3, nms_thr=0.1),
 )
 # The scores that DR loss ranks start in the middle and stay higher than those of focal loss. Focal loss is normalised
-# scan by scan, also where it is the warm-up.
+# scan by scan, also where it is the warm-up, and so are box losses that allow it.
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
+loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
 warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))
 loss_rankdet = warm_up
