@@ -84,6 +84,8 @@ def cases() -> dict[str, Callable[[Problem], Tensor]]:
         "OHEM": losses.OHEMLoss(),
         "AP": losses.APLoss(),
     }
+    listed = {type(module) for module in table.values()}
+    table |= {loss.__name__: loss() for loss in losses.CLASSIFICATION_LOSSES if loss not in listed}
     return {name: ours(module) for name, module in table.items()} | host_cases()
 
 

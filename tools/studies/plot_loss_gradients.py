@@ -9,6 +9,7 @@ the loss pushes in the wrong direction. Losses that read overlaps have one curve
 badly placed object.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -34,7 +35,11 @@ SHOWN = {
     "RankDet, the sum": losses.RankDetLoss(),
     "IoU-balanced": losses.IoUBalancedClsLoss(),
 }
-READ_OVERLAPS = ("RankDet IoU-guided", "RankDet, the sum", "IoU-balanced")
+NAMED = {type(loss) for loss in SHOWN.values()}
+# A loss without a title here is shown with its defaults, under the name of its class. In eval mode a loss that keeps an
+# average uses the batch alone.
+SHOWN |= {loss.__name__: loss().eval() for loss in losses.CLASSIFICATION_LOSSES if loss not in NAMED}
+COLUMNS = 4
 BACKGROUND, OBJECT = 1, 0
 DRAWS = 30
 SCORES = torch.linspace(0.01, 0.99, 50)
@@ -58,10 +63,10 @@ def push(loss: nn.Module, label: int, probe_iou: float) -> Tensor:
 
 def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
     """Draw the panel of one loss."""
-    background, good = push(loss, BACKGROUND, 0.0), push(loss, OBJECT, 0.9)
+    background, good, bad = push(loss, BACKGROUND, 0.0), push(loss, OBJECT, 0.9), push(loss, OBJECT, 0.5)
     objects = {"object, pushed up": (good, "-")}
-    if name in READ_OVERLAPS:
-        objects = {"object of IoU 0.9": (good, "-"), "object of IoU 0.5": (push(loss, OBJECT, 0.5), "--")}
+    if not good.equal(bad):  # the loss reads overlaps
+        objects = {"object of IoU 0.9": (good, "-"), "object of IoU 0.5": (bad, "--")}
     if background.abs().max() > 0:
         panel.plot(SCORES, background / background.abs().max(), color="C3", label="background, pushed down")
     largest = max(curve.abs().max() for curve, _ in objects.values())
@@ -74,11 +79,15 @@ def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
 def main() -> None:
     """Draw all panels and write the picture."""
     mpl.use("Agg")
-    figure, panels = plt.subplots(3, 4, figsize=(13, 8), sharex=True, sharey="row", layout="constrained")
-    for panel, (name, loss) in zip(panels.flat, SHOWN.items(), strict=True):
+    rows = math.ceil(len(SHOWN) / COLUMNS)
+    size = (13, 2.7 * rows)
+    figure, panels = plt.subplots(rows, COLUMNS, figsize=size, sharex=True, sharey="row", layout="constrained")
+    for panel, (name, loss) in zip(panels.flat, SHOWN.items(), strict=False):
         draw(panel, name, loss)
-    for panel in (panels[0, 0], panels[2, 2]):
-        panel.legend(fontsize="small")
+        if len(panel.lines) > 3 or panel is panels[0, 0]:
+            panel.legend(fontsize="small")
+    for panel in panels.flat[len(SHOWN) :]:
+        panel.set_axis_off()
     figure.supxlabel("score of the candidate")
     figure.supylabel("gradient at its logit, as a share of the curve's largest")
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT
