@@ -165,7 +165,7 @@ def _use_mixed_precision(cfg: Config) -> None:
 
 def _add_hook(cfg: Config, name: str) -> None:
     hooks = cfg.get("custom_hooks") or []
-    if all(hook["type"] != name for hook in hooks):
+    if not any(isinstance(hook, dict) and hook.get("type") == name for hook in hooks):
         cfg.custom_hooks = [*hooks, {"type": name}]
 
 

@@ -13,7 +13,7 @@ from mmengine.runner import IterBasedTrainLoop, Runner
 
 from lidar_rank.mm.registry import HOOKS
 
-# Schedules after whose end a training would go on at a rate that is close to nothing.
+# Schedules whose last learning rate is close to zero.
 _ANNEALING = (OneCycleParamScheduler, CosineAnnealingParamScheduler, PolyParamScheduler)
 
 
@@ -33,7 +33,7 @@ class ScheduleHook(Hook):
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Keep from the host what it would restore over the config; it reads neither part unless it resumes."""
+        """Before the host resumes: drop the checkpoint's schedule, replace its hyperparameters by the config's."""
         if not isinstance(runner.optim_wrapper, BaseOptimWrapper) or _follows_a_metric(runner):
             return
         checkpoint.pop("param_schedulers", None)
@@ -57,12 +57,8 @@ class ScheduleHook(Hook):
             )
         _check_schedule_spans_training(runner)
         if not _follows_a_metric(runner):
-            epoch_length = len(runner.train_dataloader)
-            _advance(
-                _schedules(runner),
-                done if by_iteration else done * epoch_length,
-                None if by_iteration else epoch_length,
-            )
+            epoch_length = None if by_iteration else len(runner.train_dataloader)
+            _advance(_schedules(runner), done * (epoch_length or 1), epoch_length)
 
 
 def _schedules(runner: Runner) -> list[_ParamScheduler]:
@@ -75,9 +71,9 @@ def _follows_a_metric(runner: Runner) -> bool:
 
 
 def _advance(schedules: list[_ParamScheduler], iterations: int, epoch_length: int | None) -> None:
-    """Step as a training of so many iterations does; a value may depend on the one before, so no step is left out."""
+    """Step as a training of so many iterations does: a value may depend on the one before."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that no step of the optimiser lies between
+        warnings.simplefilter("ignore")  # about steps of the schedule without a step of the optimiser
         for iteration in range(1, iterations + 1):
             ends_epoch = epoch_length is not None and iteration % epoch_length == 0
             for schedule in schedules:

@@ -1,6 +1,7 @@
 """Everything here needs the host; its own warnings are not ours to turn into errors."""
 
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,14 +24,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _plain_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+def _plain_logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Write configs into logs as they are, and leave the compiler's version out: seconds of every run.
 
-    Loggers of earlier tests write to consoles that are closed.
+    Loggers are closed after each test: the next one would write to the console of this one, which is gone.
     """
-    MMLogger._instance_dict.clear()
     monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, style_config: (text, True))  # noqa: ARG005
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    yield
+    for handler in (handler for logger in MMLogger._instance_dict.values() for handler in logger.handlers):
+        handler.close()
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from mmdet3d.registry import TRANSFORMS
 from mmengine.logging import MMLogger
+from mmengine.registry import init_default_scope
 
 CLASSES = ["Pedestrian", "Cyclist", "Car"]
 
@@ -37,6 +38,7 @@ def database(folder: Path, **points_of_objects: list[int]) -> dict:
 
 def paste(config: dict) -> list[str]:
     """Names of the objects that one scan gets."""
+    init_default_scope("mmdet3d")
     sampled = TRANSFORMS.build(config).sample_all(np.zeros((0, 7), np.float32), np.zeros(0, np.int64))
     return [] if sampled is None else [CLASSES[label] for label in sampled["gt_labels_3d"]]
 
