@@ -121,10 +121,6 @@ def tiny(path: Path, loss: str | None = None) -> Config:
     config.merge_from_dict({**voxels, **depth, "model.data_preprocessor.voxel_layer": limits})
     for loader in (config.train_dataloader, config.val_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    if "3class" in path.stem:  # so few scans may hold no object of a class, which the host's sampler cannot bear
-        sampler = object_sampler(config)
-        sampler.sample_groups = {"Car": 2}
-        sampler.prepare.filter_by_min_points = {"Car": 5}
     return config
 
 
