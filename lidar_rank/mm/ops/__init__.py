@@ -88,8 +88,8 @@ _OPERATORS: Final = (
 def install() -> None:
     """Make sure that ``mmcv._ext`` can be imported; call it before anything imports ``mmcv.ops``.
 
-    Compiled operators are preferred: who has built them wants them, and on a GPU they are faster. Where there are none,
-    or where they do not load, ours take their place.
+    Compiled operators are preferred, for whoever has built them wants them. Where there are none, or where they do not
+    load, ours take their place.
 
     Raises:
         ImportError: LIDAR_RANK_OPS asks for compiled operators and they do not load, or for ours and mmcv has loaded
