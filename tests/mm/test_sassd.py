@@ -305,6 +305,7 @@ def test_small_config_shares_data_and_schedule_with_the_small_second():
         assert ours[key] == second[key]
     assert ours.param_scheduler == second.param_scheduler
     assert ours.model.data_preprocessor == second.model.data_preprocessor
+    init_default_scope(ours.default_scope)
     sizes = [sum(p.numel() for p in MODELS.build(config.model).parameters()) for config in (ours, second)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
 
