@@ -1,5 +1,7 @@
 # `make test` and `make demo` work on a machine with Python 3.11 and g++ alone: they make .venv first.
 PYTEST := .venv/bin/python -m pytest
+# One process a core, one thread each; the tests of a file stay together because they share fixtures.
+PARALLEL := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(PYTEST) --numprocesses auto --maxprocesses 8 --dist loadfile
 # BLAS and numba take every core by default; two threads keep timings and memory predictable.
 export OMP_NUM_THREADS ?= 2
 export NUMBA_NUM_THREADS ?= 2
@@ -13,7 +15,7 @@ setup: .venv/.complete
 	touch $@
 
 test: setup lint
-	$(PYTEST) -m "not slow"
+	$(PARALLEL) -m "not slow"
 
 test-slow: setup
 	$(PYTEST) -m slow

@@ -29,11 +29,13 @@ setup(
         ],
         "dev": [
             "beartype",
+            "filelock",
             "hypothesis",
             "import-linter",
             "mypy",
             "pre-commit",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "scipy",
             "shapely",
