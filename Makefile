@@ -1,4 +1,4 @@
-# `make test` and `make demo` work on a machine with Python 3.11 and g++ alone: they make .venv first.
+# `make test` and `make demo` work on a machine with Python and its venv alone: they make .venv first.
 PYTEST := .venv/bin/python -m pytest
 # BLAS and numba take every core by default; two threads keep timings and memory predictable.
 export OMP_NUM_THREADS ?= 2
@@ -8,9 +8,13 @@ export NUMBA_NUM_THREADS ?= 2
 
 setup: .venv/.complete
 
-.venv/.complete: setup.py requirements/constraints.txt tools/setup.sh
-	bash tools/setup.sh
-	touch $@
+.venv/.complete: pyproject.toml setup.py requirements/constraints.txt tools/setup.sh
+	@bash tools/setup.sh
+	@touch $@
+
+ifdef PYTHON # which may be another one than that of .venv
+.PHONY: .venv/.complete
+endif
 
 test: setup lint
 	$(PYTEST) -m "not slow"
