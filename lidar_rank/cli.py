@@ -14,6 +14,9 @@ from typing import Any
 from lidar_rank import __version__, runs
 from lidar_rank.config_files import check_before_import
 
+# The extra of the package that has what a command imports; the others need "mmdet3d".
+_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:
-        print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
+        print(f"lidar-rank {options.command}: {error}{_how_to_install(error, options.command)}", file=sys.stderr)
         return 2
     except runs.TrainingError as error:
         print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
@@ -33,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _how_to_install(error: Exception, command: str) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return f": pip install 'lidar_rank[{_EXTRA.get(command, 'mmdet3d')}]' installs what this command needs"
 
 
 def _parser() -> argparse.ArgumentParser:

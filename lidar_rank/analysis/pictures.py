@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from jaxtyping import Float, UInt8
 from numpy import ndarray
+
+from lidar_rank.shapes import Float, UInt8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
+
+from lidar_rank.shapes import Float
 
 BOX_COLUMNS: Final = ("x", "y", "z_bottom", "length", "width", "height", "yaw")
 BEV_COLUMNS: Final = ("x", "y", "length", "width", "yaw")

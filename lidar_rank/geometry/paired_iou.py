@@ -1,10 +1,10 @@
 """Overlap of rotated boxes, row by row, in plain torch: differentiable and on any device."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from lidar_rank.geometry.boxes import BEV_OF_3D
+from lidar_rank.shapes import Float
 
 # Larger values come from a network that diverges; the volumes of smaller boxes fit into float32.
 _MAX_MAGNITUDE = 1e9

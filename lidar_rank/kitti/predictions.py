@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from lidar_rank.geometry.boxes import checked_boxes, wrap_angle
 from lidar_rank.kitti.calibration import Calibration
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.shapes import Bool, Float, Shaped
 
 # Corners nearer to the image plane than this have no meaningful pixel.
 MIN_CORNER_DEPTH_M: Final = 0.1
