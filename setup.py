@@ -21,12 +21,13 @@ setup(
             "mmdet==3.3.0",
             "mmdet3d==1.4.0",
             "spconv-cu120==2.3.6",
-            "open3d==0.19.0",
+            "embreex==4.4.0.post1",
             "nuscenes-devkit==1.2.0",
             "matplotlib>=3.8",
             "tensorboard",
             "six",  # mmdet imports it without asking for it
         ],
+        "view": ["open3d==0.19.0"],
         "dev": [
             "beartype",
             "hypothesis",
