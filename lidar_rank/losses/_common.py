@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lidar_rank import devices
+from lidar_rank.devices import require
 from lidar_rank.losses._options import NonNegative, Reduction, Scope, checks_options, options_of
 from lidar_rank.losses._shapes import Bool, Float, Int
 
@@ -103,24 +105,10 @@ def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) 
     require_finite("target", target)
 
 
-def require(condition: Bool[Tensor, ""], message: str, found: Callable[[], str]) -> None:
-    """Raise a ValueError unless ``condition`` holds; ``found`` tells what was got instead.
-
-    On CUDA an assertion is queued, because reading the answer would stall the device. On every other device the answer
-    is read. A tensor on the meta device has no values to check.
-    """
-    if condition.is_meta:
-        return
-    if condition.is_cuda:
-        torch._assert_async(condition, message)
-    elif not condition:
-        raise ValueError(f"{message}; {found()}")
-
-
 def require_finite(name: str, values: Float[Tensor, "..."]) -> None:
     """Refuse inf and NaN."""
     # On a CPU one sum is several times cheaper than the exact test, and no inf or NaN gets past it.
-    if values.device.type == "cpu" and widen(values.detach()).sum().isfinite():
+    if devices.on_cpu(values) and widen(values.detach()).sum().isfinite():
         return
     finite = values.isfinite()
     require(
@@ -196,7 +184,7 @@ def pack(
     stopping to ask the device how many there are.
     """
     groups, candidates = there.shape
-    if there.device.type != "cpu" or groups == 0:
+    if not devices.on_cpu(there) or groups == 0:
         return torch.arange(candidates, device=there.device).expand(groups, -1), there
     group, candidate = there.nonzero(as_tuple=True)
     number = torch.bincount(group, minlength=groups)
@@ -227,7 +215,7 @@ def take_highest(
     # On the CPU a count costs nothing to read and the room shrinks to it; elsewhere room for every item costs less than
     # stopping for the answer.
     room = score.shape[1] if most is None else min(most, score.shape[1])
-    if score.device.type == "cpu" and count.numel() > 0:
+    if devices.on_cpu(score) and count.numel() > 0:
         room = min(room, max(int(count.max()), 1))
     values, source = torch.where(there, score, ABSENT).topk(room, dim=1)
     place = torch.arange(room, device=score.device).view(1, -1, *[1] * (score.ndim - 2))

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lidar_rank.losses._common import range_of, require
+from lidar_rank.devices import require
+from lidar_rank.losses._common import range_of
 from lidar_rank.losses._shapes import Float, Int
 
 __all__ = ["FlatLoss"]
