@@ -21,6 +21,7 @@ from lidar_rank.losses.ghm import *
 from lidar_rank.losses.iou_balanced import *
 from lidar_rank.losses.l1 import *
 from lidar_rank.losses.ohem import *
+from lidar_rank.losses.quality import *
 from lidar_rank.losses.rankdet import *
 
 _PUBLIC = {name: value for name, value in globals().items() if callable(value) and not name.startswith("_")}

@@ -175,6 +175,23 @@ CLASSIFICATION += [
     *rows(losses.APLoss, oracles.ap, {"scope": "image"}, gradient=oracles.ap_gradient, exact_gradient=False),
 ]
 
+CLASSIFICATION += [
+    *rows(
+        losses.QualityFocalLoss,
+        oracles.quality_focal,
+        {},
+        {"target": "rect", "min_quality": 0.05, "scope": "image"},
+        {"beta": 0.5},
+    ),
+    *rows(
+        losses.VarifocalLoss,
+        oracles.varifocal,
+        {},
+        {"target": "rect", "alpha": 0.3, "scope": "image"},
+        {"iou_weighted": False, "min_quality": 0.3, "gamma": 0.5},
+    ),
+]
+
 DECAY = {"beta": 0.5, "decay": 0.1, "period": 2}
 
 LOCALIZATION = [

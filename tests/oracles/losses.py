@@ -108,6 +108,53 @@ def ohem(logits, labels, iou, level, frozen, *, ratio=3.0, min_negatives=100, sc
     return mean_over(values, counted)
 
 
+# ---------------------------------------------------------------------------------------------------- box quality
+
+
+def cross_entropy_to(x, q):
+    return q * softplus(-x) + (1 - q) * softplus(x)
+
+
+def box_quality(overlap, target, min_quality):
+    return max(overlap if target == "linear" else min(max(2 * overlap - 0.5, 0.0), 1.0), min_quality)
+
+
+def over_positives(logits, labels, iou, scope, entry):
+    """Sum of ``entry(x, q)`` over all entries, q None where it is no object's own class, over the number of objects."""
+    values, counted = [], []
+    for group in split(logits, labels, scope, iou):
+        total, positives = 0.0, 0
+        for row, label, overlap, _ in group:
+            if label >= 0:
+                total += sum(entry(x, overlap if label == c else None) for c, x in enumerate(row))
+                positives += label < len(row)
+        values.append(total / max(positives, 1))
+        counted.append(has_candidates(group))
+    return mean_over(values, counted)
+
+
+def quality_focal(
+    logits, labels, iou, level, frozen, *, beta=2.0, target="linear", min_quality=0.0, scope="batch"
+):  # fmt: skip
+    def entry(x, overlap):
+        q = 0.0 if overlap is None else box_quality(overlap, target, min_quality)
+        return abs(q - sigmoid(x)) ** beta * cross_entropy_to(x, q)
+
+    return over_positives(logits, labels, iou, scope, entry)
+
+
+def varifocal(
+    logits, labels, iou, level, frozen, *, alpha=0.75, gamma=2.0, iou_weighted=True, target="linear", min_quality=0.0,
+    scope="batch",
+):  # fmt: skip
+    def entry(x, overlap):
+        q = 0.0 if overlap is None else box_quality(overlap, target, min_quality)
+        weight = (q if iou_weighted else 1.0) if q > 0 else alpha * sigmoid(x) ** gamma
+        return weight * cross_entropy_to(x, q)
+
+    return over_positives(logits, labels, iou, scope, entry)
+
+
 # -------------------------------------------------------------------------------------------------------------- DR
 
 
