@@ -57,6 +57,8 @@ model = dict(
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
+loss_quality_focal = loss_focal
+loss_varifocal = loss_focal
 warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))
 loss_rankdet = warm_up
 loss_rankdet_no_iou = warm_up

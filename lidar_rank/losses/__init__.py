@@ -11,8 +11,10 @@ Each file's ``__all__`` names what is public in it, and one line below makes tha
 from torch import nn
 
 from lidar_rank.losses import _common
+from lidar_rank.losses.alrp import *
 from lidar_rank.losses.ap import *
 from lidar_rank.losses.composite import *
+from lidar_rank.losses.concordance import *
 from lidar_rank.losses.cross_entropy import *
 from lidar_rank.losses.dr import *
 from lidar_rank.losses.flat import *
@@ -21,6 +23,8 @@ from lidar_rank.losses.ghm import *
 from lidar_rank.losses.iou_balanced import *
 from lidar_rank.losses.l1 import *
 from lidar_rank.losses.ohem import *
+from lidar_rank.losses.quality import *
+from lidar_rank.losses.rank_sort import *
 from lidar_rank.losses.rankdet import *
 
 _PUBLIC = {name: value for name, value in globals().items() if callable(value) and not name.startswith("_")}

@@ -123,10 +123,16 @@ def range_of(values: Tensor) -> str:
     return f"got values from {values.min().item()} to {values.max().item()}"
 
 
+class MissingInputError(ValueError):
+    """A loss was called without an input that it cannot do without."""
+
+
 def require_iou(name: str, iou: Tensor | None) -> Tensor:
     """Return ``iou``, or say which loss cannot do without it."""
     if iou is None:
-        raise ValueError(f"{name} needs iou=, the overlap of each positive's regressed box with its object; got None")
+        raise MissingInputError(
+            f"{name} needs iou=, the overlap of each positive's regressed box with its object; got None"
+        )
     return iou
 
 
@@ -381,9 +387,13 @@ class ClassificationLoss(FunctionalLoss):
         nonfinite: ``"raise"`` refuses inf and NaN among the logits; ``"drop"`` treats their candidates as ignored and
             counts them in the buffer ``dropped``.
         **options: Options of the function.
+
+    Attributes:
+        needs_iou: Must the call have ``iou``, with these options?
     """
 
     dropped: Tensor
+    needs_iou: bool
     prior_prob: ClassVar[float] = 0.01
     """Score that a classifier should give every candidate at the start of training with this loss."""
 
@@ -392,9 +402,14 @@ class ClassificationLoss(FunctionalLoss):
         super().__init__(**options)
         self.nonfinite = nonfinite
         self.register_buffer("dropped", torch.zeros((), dtype=torch.int64), persistent=False)
-        nothing = torch.zeros(0, 0, 1)
+        nothing, no_labels = torch.zeros(0, 0, 1), torch.zeros(0, 0, dtype=torch.int64)
         with torch.no_grad():  # no rank waits for another
-            self.function(nothing, torch.zeros(0, 0, dtype=torch.int64), iou=nothing[..., 0], **self.options)
+            self.function(nothing, no_labels, iou=nothing[..., 0], **self.options)
+            try:
+                self.function(nothing, no_labels, **self.options)
+                self.needs_iou = False
+            except MissingInputError:
+                self.needs_iou = True
 
     def forward(self, logits: Tensor, labels: Tensor, **inputs: Tensor | None) -> Tensor:
         """Return the weighted loss; see the function for shapes."""

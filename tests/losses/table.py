@@ -175,6 +175,48 @@ CLASSIFICATION += [
     *rows(losses.APLoss, oracles.ap, {"scope": "image"}, gradient=oracles.ap_gradient, exact_gradient=False),
 ]
 
+CLASSIFICATION += [
+    *rows(
+        losses.QualityFocalLoss,
+        oracles.quality_focal,
+        {},
+        {"target": "rect", "min_quality": 0.05, "scope": "image"},
+        {"beta": 0.5},
+    ),
+    *rows(
+        losses.VarifocalLoss,
+        oracles.varifocal,
+        {},
+        {"target": "rect", "alpha": 0.3, "scope": "image"},
+        {"iou_weighted": False, "min_quality": 0.3, "gamma": 0.5},
+    ),
+]
+
+for module, oracle, by_hand, settings, allowed in [
+    (
+        losses.RankSortLoss,
+        oracles.rank_sort,
+        oracles.rank_sort_gradient,
+        ({}, {"delta": 0.0}, {"delta": 1.5, "rank_weight": 0.5, "sort_weight": 2.0}),
+        {},
+    ),
+    (
+        losses.ALRPLoss,
+        oracles.alrp,
+        oracles.alrp_gradient,
+        ({}, {"delta": 0.0}, {"delta": 0.5, "tau": 0.3, "loc_weight": 2.0}),
+        {"iou_gradient": True},
+    ),
+]:
+    set_by_hand = {"gradient": by_hand, "exact_gradient": False, **allowed}
+    CLASSIFICATION += rows(module, oracle, *settings, own_batch=RANKS_ITS_OWN, **set_by_hand)
+    CLASSIFICATION += rows(module, oracle, {"scope": "image"}, **set_by_hand)
+
+CLASSIFICATION += [
+    *rows(losses.ConcordanceLoss, oracles.concordance, {}),
+    *rows(losses.ConcordanceLoss, oracles.concordance, {"scope": "batch"}, own_batch=RANKS_ITS_OWN),
+]
+
 DECAY = {"beta": 0.5, "decay": 0.1, "period": 2}
 
 LOCALIZATION = [
