@@ -48,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_test,
         _add_predict,
         _add_models,
+        _add_doctor,
         _add_evaluate,
         _add_analyze,
         _add_report,
@@ -306,6 +307,15 @@ def _add_predict(commands: Any) -> None:
     command.add_argument("--score", type=float, default=0.3, help="leave out boxes with a lower score (default 0.3)")
     command.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
     command.add_argument("--front-only", action="store_true", help="do not turn the scan: look ahead only")
+    _add_sensor(command)
+    camera = command.add_argument_group("a calibrated camera")
+    camera.add_argument("--calib", type=Path, metavar="PATH", help="KITTI calibration file, or folder with one a scan")
+    camera.add_argument(
+        "--image-size", type=int, nargs=2, default=(1242, 375), metavar=("W", "H"), help="pixels (default 1242 375)"
+    )
+
+
+def _add_sensor(command: argparse.ArgumentParser) -> None:
     frame = command.add_argument_group("the sensor, where it differs from KITTI's: x forward, y left, z up")
     frame.add_argument("--height", type=float, default=1.73, metavar="M", help="above the road (default 1.73 m)")
     frame.add_argument(
@@ -316,22 +326,24 @@ def _add_predict(commands: Any) -> None:
     )
     file = command.add_argument_group("files that do not say what they hold")
     file.add_argument("--columns", nargs="+", metavar="NAME", help="names of all columns, such as x y z intensity ring")
+    file.add_argument("--unit", type=float, default=1.0, metavar="M", help="length of their unit, such as 0.001")
     file.add_argument("--dtype", choices=["float32", "float64"], help="of .bin files (default: recognised)")
-    camera = command.add_argument_group("a calibrated camera")
-    camera.add_argument("--calib", type=Path, metavar="PATH", help="KITTI calibration file, or folder with one a scan")
-    camera.add_argument(
-        "--image-size", type=int, nargs=2, default=(1242, 375), metavar=("W", "H"), help="pixels (default 1242 375)"
-    )
+
+
+def _sensor_frame(options: argparse.Namespace) -> Any:
+    from math import radians
+
+    from lidar_rank.scans import SensorFrame
+
+    return SensorFrame(options.height, radians(options.rotate_z), options.intensity_scale)
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from math import radians
-
-    from lidar_rank.scans import SensorFrame, list_scans
+    from lidar_rank.scans import list_scans
     from lidar_rank.weights import find_model
 
     files = list_scans(options.files)
-    frame = SensorFrame(options.height, radians(options.rotate_z), options.intensity_scale)
+    frame = _sensor_frame(options)
     config, checkpoint, loss = find_model(options.model, options.checkpoint, options.loss)
     check_before_import(config, loss)
     runs.check_checkpoint(checkpoint)
@@ -350,9 +362,45 @@ def _predict(options: argparse.Namespace) -> None:
         full_circle=not options.front_only,
         columns=options.columns,
         dtype=options.dtype,
+        unit_m=options.unit,
         calibrations=options.calib,
         image_size=tuple(options.image_size),
     )
+
+
+def _add_doctor(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "doctor",
+        _doctor,
+        "Say why a network finds little in your scans: compares height, axes, unit, intensities, beams, density and"
+        " labelled boxes with KITTI's, and names the option that mends what differs. Give scans of one sensor, or a"
+        " KITTI-format root, whose labels are examined too. Options of the sensor are applied first.",
+        "lidar-rank doctor scans/ --height 1.9",
+    )
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="scans, folders of scans, or one root")
+    _add_sensor(command)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from lidar_rank.kitti.labelled import read_labelled_scans
+    from lidar_rank.scans import doctor, list_scans, read_scan
+
+    frame = _sensor_frame(options)
+    root = options.paths[0] if (options.paths[0] / "training").is_dir() else None
+    if root is not None:
+        files, boxes = read_labelled_scans(root)
+    else:
+        files, boxes = list_scans(options.paths), []
+    reading = {"columns": options.columns, "dtype": options.dtype, "unit_m": options.unit}
+    examined = tqdm(files[: doctor.MAX_SCANS], desc="doctor", unit="scan", delay=2)
+    points = [frame.points_to_kitti(read_scan(file, **reading)) for file in examined]
+    scans = [doctor.measure_scan(scan) for scan in points]
+    print(doctor.format_measures(scans))
+    findings = doctor.examine_scans(scans) or doctor.examine_boxes(points, boxes[: len(points)])
+    print(doctor.format_findings(findings))
 
 
 def _add_models(commands: Any) -> None:

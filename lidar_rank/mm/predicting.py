@@ -210,6 +210,7 @@ def predict_files(
     full_circle: bool = True,
     columns: Sequence[str] | None = None,
     dtype: str | None = None,
+    unit_m: float = 1.0,
     calibrations: Path | None = None,
     image_size: tuple[int, int] = (1242, 375),
 ) -> None:
@@ -226,6 +227,7 @@ def predict_files(
         full_circle: As for :func:`predict`.
         columns: As for :func:`lidar_rank.scans.read_scan`.
         dtype: As for :func:`lidar_rank.scans.read_scan`.
+        unit_m: As for :func:`lidar_rank.scans.read_scan`.
         calibrations: A calibration file for all scans, or a folder with ``NAME.txt`` for each.
         image_size: Of the calibrated camera, in pixels.
 
@@ -234,7 +236,7 @@ def predict_files(
     """
     reach_m = detector.range_m[3]
     for file in tqdm(files, desc="predict", unit="scan", disable=len(files) == 1):
-        points = read_scan(file, columns=columns, dtype=dtype)
+        points = read_scan(file, columns=columns, dtype=dtype, unit_m=unit_m)
         found = predict(detector, points, frame=frame, min_score=min_score, full_circle=full_circle)
         is_folder = calibrations is not None and calibrations.is_dir()
         calib = calibrations / f"{file.stem}.txt" if calibrations is not None and is_folder else calibrations

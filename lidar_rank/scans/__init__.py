@@ -1,4 +1,4 @@
-"""Scans of any sensor: reading the common point cloud files, and turning scans into the frame of KITTI's.
+"""Scans of any sensor: reading point cloud files, the frame of KITTI's scans, and why a network finds little in others.
 
 Public names are loaded on first use.
 """
@@ -6,7 +6,16 @@ Public names are loaded on first use.
 from importlib import import_module
 from typing import Any, Final
 
-_MODULE_OF: Final = {"SensorFrame": "frame", "list_scans": "reading", "read_scan": "reading"}
+_MODULE_OF: Final = {
+    "Finding": "doctor",
+    "SensorFrame": "frame",
+    "examine_boxes": "doctor",
+    "examine_scans": "doctor",
+    "find_ground": "ground",
+    "list_scans": "reading",
+    "measure_scan": "doctor",
+    "read_scan": "reading",
+}
 __all__ = sorted(_MODULE_OF)
 
 

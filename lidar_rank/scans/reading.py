@@ -29,7 +29,7 @@ QUANTILES: Final = np.linspace(0.05, 0.95, 19)
 
 
 def read_scan(
-    path: Path | str, *, columns: Sequence[str] | None = None, dtype: str | None = None
+    path: Path | str, *, columns: Sequence[str] | None = None, dtype: str | None = None, unit_m: float = 1.0
 ) -> Float32[ndarray, "point 4"]:
     """Read a scan from a ``.bin``, ``.npy``, ``.pcd``, ``.ply``, ``.las``, ``.laz`` or ``.csv`` file.
 
@@ -39,9 +39,11 @@ def read_scan(
             Default: four columns as KITTI's, or five or six with ``ring`` and ``time``. For ``.bin`` files
             the number of columns is recognised.
         dtype: ``"float32"`` or ``"float64"`` for a ``.bin`` file; by default it is recognised.
+        unit_m: Length of the file's unit in metres, such as 0.001.
 
     Returns:
-        x, y, z in metres as in the file, and the intensity as in the file, or 0 where it has none (with a warning).
+        x, y, z in metres, in the axes of the file, and the intensity as in the file, or 0 where it has none (with a
+        warning).
         Points with a coordinate that is not finite, as organised clouds have them where no echo returned, are left out
         (with a warning).
 
@@ -52,6 +54,8 @@ def read_scan(
         ImportError: the package that reads the format is not installed.
     """
     path = Path(path)
+    if not 0 < unit_m < np.inf:
+        raise ValueError(f"unit_m must be a finite number above 0, got {unit_m}")
     if not path.is_file():
         raise FileNotFoundError(f"no scan at {path}")
     if path.suffix.lower() not in SUFFIXES:
@@ -61,7 +65,7 @@ def read_scan(
     if columns is not None:
         _check_columns(columns)
     if path.suffix.lower() == ".bin":
-        return _points(path, _read_binary(path, columns, dtype))
+        return _points(path, _read_binary(path, columns, dtype), unit_m)
     try:
         table = _READERS[path.suffix.lower()](path)
         named = table if isinstance(table, dict) else _named(table, columns)
@@ -71,7 +75,7 @@ def read_scan(
         raise
     except Exception as error:  # each reader has errors of its own for damaged files
         raise ValueError(f"{path}: cannot be read as {path.suffix}: {error}") from error
-    return _points(path, named)
+    return _points(path, named, unit_m)
 
 
 def list_scans(paths: Sequence[Path]) -> list[Path]:
@@ -105,7 +109,7 @@ def _check_columns(columns: Sequence[str]) -> None:
         raise ValueError(f"columns must name x, y and z, and each column once, got {' '.join(columns)}")
 
 
-def _points(path: Path, table: Mapping[str, ndarray]) -> Float32[ndarray, "point 4"]:
+def _points(path: Path, table: Mapping[str, ndarray], unit_m: float) -> Float32[ndarray, "point 4"]:
     """The four columns that a network takes."""
     missing = [name for name in COORDINATES if name not in table]
     if missing:
@@ -114,7 +118,7 @@ def _points(path: Path, table: Mapping[str, ndarray]) -> Float32[ndarray, "point
     if intensity is None:
         warnings.warn(f"{path}: no intensity among the columns {', '.join(table)}: 0 is taken", stacklevel=3)
         intensity = np.zeros_like(table["x"])
-    points = np.column_stack([*(table[name] for name in COORDINATES), intensity]).astype(np.float32)
+    points = np.column_stack([*(table[name] * unit_m for name in COORDINATES), intensity]).astype(np.float32)
     finite = np.isfinite(points).all(axis=1)
     if not finite.any():
         raise ValueError(f"{path}: holds no point with finite coordinates")
