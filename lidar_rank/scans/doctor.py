@@ -100,7 +100,7 @@ def measure_scan(points: Float[ndarray, "point 4"]) -> Scan:
         count=len(points),
         median_range_m=float(np.median(horizontal)),
         ground={
-            up: find_ground(points[:, list(columns)] * np.float32([1, 1, sign])) for up, (columns, sign) in _UP.items()
+            up: find_ground(points[:, list(columns)] * np.array([1, 1, sign], np.float32)) for up, (columns, sign) in _UP.items()
         },
         intensity=np.append(np.quantile(points[:, 3], [0.01, 0.5, 0.99]), points[:, 3].max()),
         gap_deg=_vertical_gap(azimuth_deg, elevation_deg, horizontal),
