@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 
 from lidar_rank.assign.anchors import checked_thresholds
 from lidar_rank.geometry.tensors import Overlap, check_boxes, pairwise_overlap
 from lidar_rank.kernels.assignment import BACKGROUND, IGNORED
+from lidar_rank.shapes import Bool, Float, Float32, Int64
 
 
 class TensorAssignment(NamedTuple):

@@ -8,12 +8,12 @@ import math
 from typing import Final, Literal
 
 import torch
-from jaxtyping import Float, Float32
 from torch import Tensor
 
 from lidar_rank import devices
 from lidar_rank.geometry.boxes import checked_boxes
 from lidar_rank.geometry.paired_iou import bev_of, paired_iou_3d, paired_iou_bev
+from lidar_rank.shapes import Float, Float32
 
 Overlap = Literal["nearest_bev", "rotated_bev", "3d"]
 

@@ -17,6 +17,12 @@ MIN_CORNER_DEPTH_M: Final = 0.1
 # Corners of the unit box: half length, half width, height.
 UNIT_CORNERS: Final = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
 UNKNOWN_IN_RESULTS: Final = -1.0
+# The place of the LiDAR with a camera's axes: x right, y down, z forward.
+_IDEAL_CAMERA: Final = Calibration(
+    projections=np.tile(np.eye(3, 4), (4, 1, 1)),
+    rectification=np.eye(3),
+    lidar_to_reference=np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]),
+)
 
 
 def objects_from_lidar(
@@ -82,6 +88,46 @@ def objects_from_lidar(
         location_m=location_m,
         yaw_rad=yaw_rad,
         score=_column(scores, f"scores {where}", count, np.nan)[visible],
+    )
+
+
+def objects_without_camera(
+    frame_id: str,
+    lidar_boxes: Float[ndarray, "box 7"],
+    names: Sequence[str] | Shaped[ndarray, " box"],
+    *,
+    scores: Float[ndarray, " box"],
+) -> KittiObjects:
+    """Turn the detections of a scan that has no camera into objects of a result file.
+
+    Args:
+        frame_id: Name of the frame.
+        lidar_boxes: As for :func:`objects_from_lidar`.
+        names: Class of each box.
+        scores: Confidence of each.
+
+    Returns:
+        One row for each box, wherever it lies, in the frame of an ideal camera in the place of the LiDAR. What a camera
+        would say, the image box, is 0.
+
+    Raises:
+        ValueError: a shape is wrong, a value is not finite, or a size is not positive.
+    """
+    boxes = checked_boxes(lidar_boxes if len(lidar_boxes) else np.zeros((0, 7)), f"lidar_boxes of frame {frame_id}")
+    location_m, size_m, yaw_rad = _IDEAL_CAMERA.lidar_boxes_to_camera(boxes)
+    unknown = np.full(len(boxes), UNKNOWN_IN_RESULTS)
+    return KittiObjects(
+        frame_ids=(frame_id,),
+        frame_start=np.array([0, len(boxes)]),
+        name=np.asarray(names, dtype=np.str_),
+        truncation=unknown,
+        occlusion=unknown,
+        alpha_rad=wrap_angle(yaw_rad - np.arctan2(location_m[:, 0], location_m[:, 2])),
+        bbox_px=np.zeros((len(boxes), 4)),
+        size_m=size_m,
+        location_m=location_m,
+        yaw_rad=yaw_rad,
+        score=np.asarray(scores, dtype=np.float64),
     )
 
 
