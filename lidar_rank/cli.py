@@ -315,10 +315,14 @@ def _add_predict(commands: Any) -> None:
     )
     command.add_argument("--score", type=float, default=0.3, help="leave out boxes with a lower score (default 0.3)")
     command.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    command.add_argument("--page", action="store_true", help="also write index.html, which shows the scans in 3D")
     command.add_argument("--front-only", action="store_true", help="do not turn the scan: look ahead only")
     _add_sensor(command)
     camera = command.add_argument_group("a calibrated camera")
     camera.add_argument("--calib", type=Path, metavar="PATH", help="KITTI calibration file, or folder with one a scan")
+    camera.add_argument(
+        "--labels", type=Path, metavar="DIR", help="KITTI label files: the page tells what was found, false and missed"
+    )
     camera.add_argument(
         "--image-size", type=int, nargs=2, default=(1242, 375), metavar=("W", "H"), help="pixels (default 1242 375)"
     )
@@ -359,6 +363,8 @@ def _predict(options: argparse.Namespace) -> None:
     runs.check_output_folder(options.out)
     if options.calib is not None and not options.calib.exists():
         raise FileNotFoundError(f"no calibration at {options.calib}")
+    if options.labels is not None and options.calib is None:
+        raise ValueError("labels are in the frame of a camera: --labels needs --calib")
     from lidar_rank.mm import predicting
 
     detector = predicting.load_detector(config, checkpoint, loss=loss, device=options.device)
@@ -374,6 +380,8 @@ def _predict(options: argparse.Namespace) -> None:
         unit_m=options.unit,
         calibrations=options.calib,
         image_size=tuple(options.image_size),
+        page=options.page,
+        labels=options.labels,
     )
 
 

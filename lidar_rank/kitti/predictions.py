@@ -74,7 +74,7 @@ def objects_from_lidar(
     name = np.asarray(names, dtype=np.str_)
     if name.shape != (count,):
         raise ValueError(f"names {where} must be {count}, one for each box, got {names}")
-    bbox_px, visible = _image_boxes(boxes, calibration, image_size)
+    bbox_px, visible = image_boxes(boxes, calibration, image_size)
     location_m, size_m, yaw_rad = calibration.lidar_boxes_to_camera(boxes[visible])
     return KittiObjects(
         frame_ids=(frame_id,),
@@ -149,10 +149,10 @@ def box_corners(lidar_boxes: Float[ndarray, "box 7"]) -> Float[ndarray, "box 8 3
     return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=-1) + lidar_boxes[:, None, :3]
 
 
-def _image_boxes(
+def image_boxes(
     lidar_boxes: Float[ndarray, "box 7"], calibration: Calibration, image_size: tuple[int, int]
 ) -> tuple[Float[ndarray, "box 4"], Bool[ndarray, " box"]]:
-    """Enclosing image boxes, and which of them have an area inside the image."""
+    """Return enclosing image boxes (u_min, v_min, u_max, v_max), and which have an area inside the image."""
     pixels, depth_m = calibration.lidar_to_image(box_corners(lidar_boxes).reshape(-1, 3))
     in_front = (depth_m > MIN_CORNER_DEPTH_M).reshape(-1, 8, 1)
     pixels = pixels.reshape(-1, 8, 2)

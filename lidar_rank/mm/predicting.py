@@ -15,10 +15,13 @@ import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
-from lidar_rank.kitti import read_calibration
+from lidar_rank.kitti import Calibration, read_calibration, read_kitti_labels
+from lidar_rank.kitti.files import write_atomically
+from lidar_rank.kitti.predictions import image_boxes
 from lidar_rank.mm.checkpoints import check_fits, read_weights
 from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.registry import MODELS
+from lidar_rank.page import Scene, render_page
 from lidar_rank.predictions import Detections, write_detections
 from lidar_rank.scans import SensorFrame, read_scan
 from lidar_rank.weights import find_model
@@ -213,6 +216,8 @@ def predict_files(
     unit_m: float = 1.0,
     calibrations: Path | None = None,
     image_size: tuple[int, int] = (1242, 375),
+    page: bool = False,
+    labels: Path | None = None,
 ) -> None:
     """Detect objects in files of scans; write what :func:`lidar_rank.predictions.write_detections` describes.
 
@@ -230,11 +235,15 @@ def predict_files(
         unit_m: As for :func:`lidar_rank.scans.read_scan`.
         calibrations: A calibration file for all scans, or a folder with ``NAME.txt`` for each.
         image_size: Of the calibrated camera, in pixels.
+        page: Whether to write ``index.html``, which shows all scans in 3D.
+        labels: Folder of KITTI label files, whose objects the page compares; needs ``calibrations``.
 
     Raises:
+        FileNotFoundError: a label file or a calibration is missing.
         ValueError: a scan cannot be read; the results of those before it are written.
     """
     reach_m = detector.range_m[3]
+    scenes = []
     for file in tqdm(files, desc="predict", unit="scan", disable=len(files) == 1):
         points = read_scan(file, columns=columns, dtype=dtype, unit_m=unit_m)
         found = predict(detector, points, frame=frame, min_score=min_score, full_circle=full_circle)
@@ -242,11 +251,36 @@ def predict_files(
         calib = calibrations / f"{file.stem}.txt" if calibrations is not None and is_folder else calibrations
         calibration = None if calib is None else read_calibration(calib)
         write_detections(out, file.stem, found, points, reach_m, calibration=calibration, image_size=image_size)
+        if page:
+            scenes.append(_scene(file.stem, points, found, detector, labels, calibration, image_size))
         if len(files) == 1:
             print(found.format_table())
         tqdm.write(f"{file}: {len(found)} boxes, {out / file.stem}.png shows them")
         if not len(found):
             tqdm.write(_why_nothing(detector, frame or SensorFrame(), points, min_score))
+    if page:
+        text = render_page(scenes, "Detections of lidar_rank")
+        write_atomically(out / "index.html", text.encode())
+        print(f"{out / 'index.html'} shows {len(scenes)} scans in 3D")
+
+
+def _scene(
+    name: str,
+    points: np.ndarray,
+    found: Detections,
+    detector: Detector,
+    labels: Path | None,
+    calibration: Calibration | None,
+    image_size: tuple[int, int],
+) -> Scene:
+    """A scan for the page; with labels only the boxes that the camera sees, because only those are labelled."""
+    if labels is None or calibration is None:
+        return Scene(name, points, found)
+    objects = read_kitti_labels(labels, [name])
+    true_boxes = calibration.camera_boxes_to_lidar(objects.location_m, objects.size_m, objects.yaw_rad)
+    searched = np.isin(objects.name, detector.classes)
+    _, is_seen = image_boxes(found.lidar_boxes, calibration, image_size)
+    return Scene(name, points, found[is_seen], true_boxes[searched], objects.name[searched])
 
 
 def _why_nothing(detector: Detector, frame: SensorFrame, points: np.ndarray, min_score: float) -> str:
