@@ -209,7 +209,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", help="mmengine config, e.g. configs/second/second_kitti-car_small.py")
+    command.add_argument("config", help="mmengine config, e.g. second_kitti-car_small")
     command.add_argument("--loss", metavar="NAME", help="loss to put in, e.g. dr; a wrong name lists those that fit")
     command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>[_<loss>])")
     command.add_argument(
@@ -234,7 +234,7 @@ def _add_train(commands: Any) -> None:
         "train",
         _train,
         "Train a config. KITTI_ROOT=DIR names the data (default data/kitti); torchrun starts the same on many GPUs.",
-        "lidar-rank train configs/second/second_kitti-car_small.py --loss dr",
+        "lidar-rank train second_kitti-car_small --loss dr",
     )
     _add_config(command)
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
@@ -265,7 +265,7 @@ def _add_test(commands: Any) -> None:
         "test",
         _test,
         "Evaluate a checkpoint on the test set of its config.",
-        "lidar-rank test configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        "lidar-rank test second_kitti-car_small work_dirs/second_kitti-car_small_dr/epoch_40.pth"
         " --loss dr --out results",
     )
     _add_config(command)
@@ -443,7 +443,7 @@ def _add_analyze(commands: Any) -> None:
         _analyze,
         "Test a checkpoint and see how it ranks: AP, reversed pairs (RankDetNet's Table 3), distributions of scores,"
         " overlaps and gradient norms. Writes one file that 'report' compares with others.",
-        "lidar-rank analyze configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        "lidar-rank analyze second_kitti-car_small work_dirs/second_kitti-car_small_dr/epoch_40.pth"
         " --loss dr --out dr.json",
     )
     _add_config(command)

@@ -30,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _cuda_is_available() -> bool:
+    if not importlib.util.find_spec("torch"):
+        return False
     import torch
 
     return torch.cuda.is_available()

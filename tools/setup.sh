@@ -51,10 +51,12 @@ make_venv() {
   elif ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     "$python" -m venv .venv || fail "$python could not make .venv; its reason is above"
   fi
-  .venv/bin/python -m pip install -q -c requirements/constraints.txt pip "setuptools<81" >"$log" 2>&1 || fail_for_reason
+  : >"$log"
+  .venv/bin/python -m pip install -q --log "$log" $(grep -E '^(pip|setuptools)==' requirements/constraints.txt) >/dev/null 2>&1 ||
+    fail_for_reason
   if compgen -G ".venv/lib/python*/site-packages/mmcv-[0-9]*.dist-info" >/dev/null; then
     say "mmcv-lite takes the place of the compiled mmcv of an earlier set-up (docs/architecture.md: mmcv's operators)"
-    .venv/bin/python -m pip uninstall -q -y mmcv mmcv-lite >"$log" 2>&1 || fail_for_reason
+    .venv/bin/python -m pip uninstall -q -y mmcv mmcv-lite
   fi
 }
 
@@ -90,14 +92,20 @@ show_progress() {
   done
 }
 
-pip() { .venv/bin/python -m pip install --progress-bar raw -c requirements/constraints.txt "$@" 2>&1 | tee "$log" | show_progress; }
+pip() {
+  : >"$log" # to which pip appends more than it prints
+  # Code is compiled when it is first imported, which takes a minute less than to compile all of it now.
+  .venv/bin/python -m pip install --log "$log" --progress-bar raw --no-compile -c requirements/constraints.txt "$@" 2>&1 |
+    show_progress
+}
 
 # What pip was stopped by, in one line; the next call goes on.
 fail_for_reason() {
-  local reason
-  reason=$(grep -a -m1 -oE 'No space left on device' "$log" ||
-    grep -a -oE '(HTTP error [0-9]+|[0-9]{3} (Client|Server) Error|too many [0-9]+ error responses|Failed to establish[^,]*|Name or service not known|[Cc]onnection (refused|broken|timed out|reset)|[Rr]ead timed out).*' "$log" | tail -1 ||
-    grep -a '^ERROR: ' "$log" | tail -1 || echo "pip stopped without a reason")
+  local reason network
+  network='HTTP error [0-9]{3}|[0-9]{3} (Client|Server) Error|too many [0-9]{3} error|Failed to (establish|resolve)'
+  network+='|[Cc]onnection (refused|broken|aborted|reset)|timed out'
+  reason=$(grep -a -m1 -o 'No space left on device' "$log" || grep -a -oE "($network).*" "$log" | tail -1 ||
+    grep -a -o 'ERROR: .*' "$log" | tail -1 || echo "it gives no reason")
   case $reason in
     *"No space left"*) fail "the disk is full ($(df -Ph . | awk 'NR == 2 { print $4 }') free for .venv): free some" \
       "space, also where pip caches and unpacks (\$HOME/.cache/pip, \$TMPDIR or /tmp), then call this again" ;;
