@@ -117,7 +117,7 @@ def format_each_config_once() -> None:
 
 def apply() -> None:
     """Apply every repair; importing ``lidar_rank.mm`` does it, before the host takes its layers from spconv."""
-    sparse.backend()
+    sparse.provide_to_host()
     allow_mmengine_checkpoints()
     write_checkpoints_whole()
     restore_numpy_long()

@@ -1,20 +1,33 @@
 """Sparse convolution: the one place that knows which backend runs where.
 
-``SparseConvTensor``, ``SubMConv3d``, ``SparseConv3d``, ``SparseInverseConv3d`` and ``SparseSequential`` are those of
-the backend that :func:`backend` picks when one of them is first asked for.
+The layers and ``SparseConvTensor`` are those of the backend that :func:`backend` picks when one of them is first asked
+for.
 """
 
-from types import ModuleType
+from lidar_rank.sparse.backends import backend, provide_to_host
 
-from lidar_rank.sparse.backends import backend
+_FROM_BACKEND = (
+    "SparseConv3d",
+    "SparseConvTensor",
+    "SparseConvTranspose3d",
+    "SparseInverseConv3d",
+    "SparseSequential",
+    "SubMConv3d",
+)
 
-_FROM_BACKEND = ("SparseConv3d", "SparseConvTensor", "SparseInverseConv3d", "SparseSequential", "SubMConv3d")
-
-__all__ = ["SparseConv3d", "SparseConvTensor", "SparseInverseConv3d", "SparseSequential", "SubMConv3d", "backend"]
+__all__ = [
+    "SparseConv3d",
+    "SparseConvTensor",
+    "SparseConvTranspose3d",
+    "SparseInverseConv3d",
+    "SparseSequential",
+    "SubMConv3d",
+    "backend",
+    "provide_to_host",
+]
 
 
 def __getattr__(name: str) -> object:
     if name not in _FROM_BACKEND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module: ModuleType = backend()
-    return getattr(module, name)
+    return getattr(backend(), name)

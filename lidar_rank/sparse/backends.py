@@ -1,41 +1,106 @@
 """Choice of the sparse-convolution backend, and the repairs that let spconv train on a CPU."""
 
 import functools
+import os
+import sys
 import warnings
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lidar_rank.sparse.few_rows import apply_to_rows
+
+_MODULES = {
+    "native": "lidar_rank.sparse.native",
+    "spconv": "spconv.pytorch",
+    "spconv_triton": "spconv_triton.pytorch",
+}
+_INSTALL = {
+    "spconv": "pip install spconv-cu120==2.3.6 (Python <= 3.11)",
+    "spconv_triton": "pip install spconv-triton",
+}
+
 
 @functools.cache
 def backend() -> ModuleType:
-    """Return the module that has ``SubMConv3d`` and its kin: spconv where it is installed, else spconv-triton on a GPU.
+    """Return the module that has ``SubMConv3d`` and its kin; the first call decides for the process.
 
-    spconv is repaired on the way (:func:`repair_spconv`): it then trains on CPU tensors too.
+    The environment variable ``LIDAR_RANK_SPARSE`` forces ``native``, ``spconv`` or ``spconv_triton``. Without it, where
+    torch sees a GPU, spconv is taken, else spconv-triton, if either is installed. Everywhere else it is
+    :mod:`lidar_rank.sparse.native`, which needs no package, except where spconv has been imported already: a host that
+    took its layers from there must meet tensors of the same kind.
 
     Raises:
-        ImportError: neither package is installed, or only spconv-triton is and there is no GPU for it.
+        ValueError: ``LIDAR_RANK_SPARSE`` names no backend.
+        ImportError: the backend that it names is not installed, or there is no GPU for it.
     """
-    if find_spec("spconv"):
-        with warnings.catch_warnings():
-            # spconv 2.3 and what it imports use names that torch and Python have since deprecated.
-            warnings.simplefilter("ignore")
-            module = import_module("spconv.pytorch")
+    return load(os.environ.get("LIDAR_RANK_SPARSE") or _default())
+
+
+def load(name: str) -> ModuleType:
+    """Import one backend; spconv is repaired on the way (:func:`repair_spconv`), so that it trains on CPU tensors too.
+
+    Raises:
+        ValueError: there is no backend of this name.
+        ImportError: it is not installed, or there is no GPU for it.
+    """
+    if name not in _MODULES:
+        raise ValueError(f"LIDAR_RANK_SPARSE must be one of {', '.join(_MODULES)}, got {name!r}")
+    if name in _INSTALL and not _is_installed(name):
+        raise ImportError(f"the sparse backend {name} is not installed: {_INSTALL[name]}, or unset LIDAR_RANK_SPARSE")
+    if name == "spconv_triton" and not torch.cuda.is_available():
+        raise ImportError("spconv-triton runs on a GPU only and torch sees none: set LIDAR_RANK_SPARSE=native")
+    with warnings.catch_warnings():
+        # spconv 2.3 and what it imports use names that torch and Python have since deprecated.
+        warnings.simplefilter("ignore")
+        module = import_module(_MODULES[name])
+    if name == "spconv":
         repair_spconv(module)
-        return module
-    if find_spec("spconv_triton"):
-        if not torch.cuda.is_available():
-            raise ImportError("spconv-triton runs on a GPU only and torch sees none: pip install spconv-cu120==2.3.6")
-        return import_module("spconv_triton.pytorch")
-    raise ImportError(
-        "sparse convolution needs a backend: pip install spconv-cu120==2.3.6 (CPU and GPU, Python <= 3.11)"
-        " or pip install spconv-triton (GPU)"
-    )
+    return module
+
+
+def provide_to_host() -> ModuleType:
+    """Let mmdet3d take its sparse layers from :func:`backend`, and return that.
+
+    mmdet3d 1.4 imports them from ``spconv.pytorch`` by name, so any other backend is put in the place of that module.
+
+    Raises:
+        ImportError: mmdet3d has its layers from elsewhere already.
+    """
+    module = backend()
+    bound = sys.modules.get("mmdet3d.models.layers.sparse_block")
+    if bound is not None and bound.SparseConvTensor is not module.SparseConvTensor:
+        raise ImportError(
+            f"mmdet3d was imported first and took its sparse layers from {bound.SparseConvTensor.__module__}, not from"
+            f" {module.__name__}: import lidar_rank.mm before mmdet3d"
+        )
+    if module.__name__ != "spconv.pytorch":
+        package = ModuleType("spconv", f"Stands for {module.__name__}.")
+        package.__spec__ = ModuleSpec("spconv", None, is_package=True)
+        package.__path__ = []
+        package.__version__ = "2.3.6"  # type: ignore[attr-defined]  # mmdet3d asks for 2.0 or higher
+        package.pytorch = module  # type: ignore[attr-defined]
+        sys.modules.update({"spconv": package, "spconv.pytorch": module})
+    return module
+
+
+def _default() -> str:
+    imported = sys.modules.get("spconv.pytorch")
+    if imported is not None and imported.__name__ == "spconv.pytorch":
+        return "spconv"
+    if torch.cuda.is_available():
+        return next(filter(_is_installed, _INSTALL), "native")
+    return "native"
+
+
+def _is_installed(package: str) -> bool:
+    # Not importlib.util.find_spec, which would find the module that provide_to_host puts in the place of spconv.
+    return PathFinder.find_spec(package) is not None
 
 
 def repair_spconv(spconv_pytorch: ModuleType) -> None:
@@ -49,6 +114,7 @@ def repair_spconv(spconv_pytorch: ModuleType) -> None:
     _wrap(spconv_pytorch.core, "scatter_nd", _with_tuple_index)
     _wrap(spconv_pytorch.functional, "indice_conv", _with_empty_input)
     _wrap(spconv_pytorch.functional, "indice_inverse_conv", _with_empty_input)
+    _wrap(spconv_pytorch.SparseSequential, "forward", _with_norms_of_few_rows)
 
 
 def _wrap(owner: Any, name: str, repair: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
@@ -70,17 +136,23 @@ def _with_contiguous_indices(original: Callable[..., None]) -> Callable[..., Non
 
 
 def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no CPU code."""
+    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no CPU code.
+
+    The bias is added here: in evaluation spconv hands it to that code, which stops at it on a CPU.
+    """
     from spconv.pytorch import ConvAlgo
 
-    def conv_forward(self: Any, training: bool, input: Any, *args: Any, **kwargs: Any) -> Any:
+    def conv_forward(
+        self: Any, training: bool, input: Any, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+    ) -> Any:
         if input.features.device.type != "cpu":
-            return original(self, training, input, *args, **kwargs)
+            return original(self, training, input, weight, bias, *args, **kwargs)
         chosen, self.algo = self.algo, ConvAlgo.Native
         try:
-            return original(self, training, input, *args, **kwargs)
+            out = original(self, training, input, weight, None, *args, **kwargs)
         finally:
             self.algo = chosen
+        return out if bias is None else out.replace_feature(out.features + bias)
 
     return conv_forward
 
@@ -117,3 +189,19 @@ def _with_empty_input(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
         return features.new_zeros(0, filters.shape[0]) + 0 * (filters.sum() + features.sum())
 
     return convolve
+
+
+def _with_norms_of_few_rows(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001 - replaced entirely
+    """Apply layers as :func:`apply_to_rows` does: spconv leaves them out if there is no row, and fails for one."""
+    from spconv.pytorch import SparseConvTensor
+    from spconv.pytorch.modules import is_spconv_module
+
+    def forward(self: Any, input: Any) -> Any:
+        for module in self._modules.values():
+            if is_spconv_module(module) or not isinstance(input, SparseConvTensor):
+                input = module(input)
+            else:
+                input = input.replace_feature(apply_to_rows(module, input.features))
+        return input
+
+    return forward
