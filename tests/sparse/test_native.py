@@ -387,7 +387,7 @@ class TestBadInput:
 
     def test_inverse_with_another_kernel(self):
         middle = native.SparseConv3d(4, 4, 3, 2, indice_key="down")(self.tensor([[0, 0, 0, 0]]))
-        with pytest.raises(ValueError, match=r"has kernel \(3, 3, 3\), its inverse \(1, 3, 3\)"):
+        with pytest.raises(ValueError, match=r"has kernel \[3, 3, 3\], its inverse \[1, 3, 3\]"):
             native.SparseInverseConv3d(4, 6, (1, 3, 3), "down")(middle)
 
     def test_inverse_on_other_voxels(self):

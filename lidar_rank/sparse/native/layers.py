@@ -9,7 +9,7 @@ from torch import nn
 
 from lidar_rank.sparse.few_rows import apply_to_rows
 from lidar_rank.sparse.native.operations import convolve
-from lidar_rank.sparse.native.rulebook import ActiveSites, Geometry, Rulebook, Triple
+from lidar_rank.sparse.native.rulebook import ActiveSites, Geometry, Rulebook
 from lidar_rank.sparse.native.tensor import SparseConvTensor, StridedStep
 
 
@@ -91,10 +91,10 @@ class _Convolution(SparseModule):
         if groups != 1:
             raise ValueError(f"groups must be 1, got {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = _triple("kernel_size", kernel_size)
-        self.stride = _triple("stride", stride)
-        self.padding = _triple("padding", padding, least=0)
-        self.dilation = _triple("dilation", dilation)
+        self.kernel_size = _three("kernel_size", kernel_size)
+        self.stride = _three("stride", stride)
+        self.padding = _three("padding", padding, least=0)
+        self.dilation = _three("dilation", dilation)
         self.indice_key = indice_key
         self.weight = nn.Parameter(torch.empty(out_channels, *self.kernel_size, in_channels))
         self.bias = nn.Parameter(torch.empty(out_channels)) if bias else None
@@ -162,11 +162,11 @@ class SubMConv3d(_Convolution):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.stride != (1, 1, 1):
+        if self.stride != [1, 1, 1]:
             raise ValueError(f"a submanifold convolution keeps the voxels: stride must be 1, got {self.stride}")
 
     def _is_linear(self) -> bool:
-        return self.kernel_size == (1, 1, 1)
+        return self.kernel_size == [1, 1, 1]
 
     def _join(self, input: SparseConvTensor) -> tuple[Rulebook, ActiveSites, dict[str, StridedStep]]:
         return input.sites.submanifold(self.kernel_size, self.dilation), input.sites, input.indice_dict
@@ -179,7 +179,7 @@ class SparseConv3d(_Convolution):
     """
 
     def _is_linear(self) -> bool:
-        return self.kernel_size == self.stride == (1, 1, 1) and self.padding == (0, 0, 0)
+        return self.kernel_size == self.stride == [1, 1, 1] and self.padding == [0, 0, 0]
 
     def _join(self, input: SparseConvTensor) -> tuple[Rulebook, ActiveSites, dict[str, StridedStep]]:
         if self.indice_key in input.indice_dict:
@@ -244,8 +244,8 @@ class SparseInverseConv3d(_Convolution):
         return step.rulebook.inverse, step.inputs, input.indice_dict
 
 
-def _triple(name: str, value: int | Sequence[int], least: int = 1) -> Triple:
-    sizes = tuple(int(size) for size in value) if isinstance(value, Sequence) else (int(value),) * 3
+def _three(name: str, value: int | Sequence[int], least: int = 1) -> list[int]:
+    sizes = [int(size) for size in value] if isinstance(value, Sequence) else [int(value)] * 3
     if len(sizes) != 3 or min(sizes) < least:
         raise ValueError(f"{name} must be one number or three, each at least {least}, got {value!r}")
     return sizes

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from lidar_rank.kernels import sparse_pairs
 
-Triple = tuple[int, int, int]
-
 
 @dataclass(frozen=True)
 class Rulebook:
@@ -43,22 +41,22 @@ class Rulebook:
 class Geometry:
     """What of a strided convolution decides which sites its kernel joins; all in z, y and x."""
 
-    kernel_size: Triple
-    stride: Triple
-    padding: Triple
-    dilation: Triple
+    kernel_size: list[int]
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
     is_transposed: bool
 
-    def output_shape(self, shape: Triple) -> Triple:
+    def output_shape(self, shape: list[int]) -> list[int]:
         """Cells of the output grid, as a dense convolution has them.
 
         Raises:
             ValueError: the kernel does not fit into the grid.
         """
-        z, y, x = (self._output_size(axis, shape[axis]) for axis in range(3))
-        if min(z, y, x) < 1:
-            raise ValueError(f"a grid of {list(shape)} cells leaves no output for {self}")
-        return z, y, x
+        sizes = [self._output_size(axis, shape[axis]) for axis in range(3)]
+        if min(sizes) < 1:
+            raise ValueError(f"a grid of {shape} cells leaves no output for {self}")
+        return sizes
 
     def _output_size(self, axis: int, size: int) -> int:
         reach = self.dilation[axis] * (self.kernel_size[axis] - 1)
@@ -75,7 +73,10 @@ class Geometry:
         else:
             steps = np.stack([np.ones(3, int), padding, stride], axis=1)
             shift, phase = -(offset // stride[:, None]), offset % stride[:, None]
-        most = math.prod(int(np.bincount(p[:cells]).max()) for p, cells in zip(phase, self.kernel_size, strict=True))
+        most = math.prod(
+            int(np.unique(own[:cells], return_counts=True)[1].max())
+            for own, cells in zip(phase, self.kernel_size, strict=True)
+        )
         return steps, shift, phase, most
 
 
@@ -92,7 +93,7 @@ class ActiveSites:
             cells than int64 counts.
     """
 
-    def __init__(self, indices: Int[Tensor, "voxel 4"], shape: Triple, batch_size: int) -> None:
+    def __init__(self, indices: Int[Tensor, "voxel 4"], shape: list[int], batch_size: int) -> None:
         self.indices, self.shape, self.batch_size = indices, shape, batch_size
         _check_countable(batch_size, shape)
         voxels, extent = indices.numpy(), np.array(shape)
@@ -100,7 +101,7 @@ class ActiveSites:
         if outside >= 0:
             raise ValueError(
                 f"voxel {outside} at (scan, z, y, x) = {tuple(voxels[outside].tolist())} lies outside of a batch of"
-                f" {batch_size} scans of {list(shape)} cells"
+                f" {batch_size} scans of {shape} cells"
             )
         self._order = sparse_pairs.sort_order(sparse_pairs.voxel_keys(voxels, extent))
         self._sorted = voxels[self._order]
@@ -113,11 +114,11 @@ class ActiveSites:
             )
         self.ranks = np.empty_like(self._order)
         self.ranks[self._order] = np.arange(len(self._order), dtype=np.int32)
-        self._submanifold: dict[tuple[Triple, Triple], Rulebook] = {}
+        self._submanifold: dict[tuple[int, ...], Rulebook] = {}
 
-    def submanifold(self, kernel_size: Triple, dilation: Triple) -> Rulebook:
+    def submanifold(self, kernel_size: list[int], dilation: list[int]) -> Rulebook:
         """Rulebook of a convolution whose outputs are the inputs' sites; built once."""
-        key = (kernel_size, dilation)
+        key = (*kernel_size, *dilation)
         if key not in self._submanifold:
             kernel, steps = np.array(kernel_size), np.array(dilation)
             reach, cells = kernel // 2 * steps, math.prod(kernel_size)
@@ -142,7 +143,7 @@ class ActiveSites:
         return Rulebook(inputs, outputs, starts, self.ranks, sites.ranks), sites
 
 
-def _check_countable(batch_size: int, extent: ndarray | Triple) -> None:
+def _check_countable(batch_size: int, extent: ndarray | list[int]) -> None:
     sizes = [int(size) for size in extent]
     if batch_size * math.prod(sizes) > np.iinfo(np.int64).max:
         raise ValueError(f"{batch_size} scans of {sizes} cells are more cells than int64 counts")

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lidar_rank.sparse.native.operations import to_grid
-from lidar_rank.sparse.native.rulebook import ActiveSites, Rulebook, Triple
+from lidar_rank.sparse.native.rulebook import ActiveSites, Rulebook
 
 
 class StridedStep(NamedTuple):
@@ -17,7 +17,7 @@ class StridedStep(NamedTuple):
     rulebook: Rulebook
     inputs: ActiveSites
     outputs: ActiveSites
-    kernel_size: Triple
+    kernel_size: list[int]
 
 
 class SparseConvTensor:
@@ -56,8 +56,8 @@ class SparseConvTensor:
         if indices.dtype != torch.int32:
             raise TypeError(f"indices must be int32, got {indices.dtype}: call .int() on them")
         _check_on_cpu(indices)
-        z, y, x = (int(size) for size in spatial_shape)
-        self._sites = ActiveSites(indices.contiguous(), (z, y, x), int(batch_size))
+        shape = [int(size) for size in spatial_shape]
+        self._sites = ActiveSites(indices.contiguous(), shape, int(batch_size))
         self._features = _checked(features, self._sites)
         self.indice_dict: dict[str, StridedStep] = {} if indice_dict is None else indice_dict
 
@@ -86,7 +86,7 @@ class SparseConvTensor:
     @property
     def spatial_shape(self) -> list[int]:
         """Cells of the grid in z, y and x."""
-        return list(self._sites.shape)
+        return self._sites.shape.copy()
 
     @property
     def batch_size(self) -> int:
