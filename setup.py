@@ -1,10 +1,15 @@
 """Packaging of lidar_rank; tool settings live in pyproject.toml, exact versions in requirements/constraints.txt."""
 
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
+
+PACKAGE = Path(__file__).parent / "lidar_rank" / "__init__.py"
 
 setup(
     name="lidar_rank",
-    version="0.1.0",
+    version=re.search(r'^__version__ = "(.+)"$', PACKAGE.read_text(), re.MULTILINE)[1],
     description="Ranking and balanced losses for LiDAR and image detectors, on top of mmdet3d",
     packages=find_packages(include=["lidar_rank*"]),
     python_requires=">=3.11",

@@ -11,15 +11,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lidar_rank import __version__, runs
+from lidar_rank.config_files import check_before_import
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit status. Bad input is one line on stderr and status 2."""
+    """Run one command and return the exit status.
+
+    Bad input is one line on stderr and status 2. A training that an error ends after its first step has the traceback
+    in its log and on the console, and status 1.
+    """
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:
         print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
         return 2
+    except runs.TrainingError as error:
+        print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -29,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
     )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_simulate,
@@ -93,10 +104,11 @@ def _add_create_data(commands: Any) -> None:
         commands,
         "create-data",
         _create_data,
-        "Prepare a KITTI root: clouds inside the image, object database, annotation files. Safe to repeat.",
+        "Prepare a KITTI root for training and testing: point clouds cut to the image, object database, annotation"
+        " files. A repeated or interrupted run keeps the frames that are complete.",
         "lidar-rank create-data data/kitti",
     )
-    command.add_argument("root", type=Path, help="folder with training/ and ImageSets/")
+    command.add_argument("root", type=Path, help="folder with ImageSets/ and with training/, testing/ or both")
     command.add_argument(
         "--image-size",
         type=int,
@@ -114,7 +126,8 @@ def _create_data(options: argparse.Namespace) -> None:
     summary = prepare_kitti(options.root, image_size=size, jobs=options.jobs)
     print("frames:", ", ".join(f"{split} {count}" for split, count in summary.frames.items()))
     print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
-    print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
+    if "train" in summary.frames:
+        print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
@@ -124,16 +137,34 @@ def _add_evaluate(commands: Any) -> None:
         commands,
         "evaluate",
         _evaluate,
-        "AP of KITTI result files. Exact, without torch; official thresholds are 0.7 for cars and 0.5 otherwise.",
+        "Compute the KITTI AP of result files, on the CPU and without torch. The official IoU thresholds are 0.7 for"
+        " cars and 0.5 for pedestrians and cyclists.",
         "lidar-rank evaluate data/kitti/training/label_2 results --split data/kitti/ImageSets/val.txt --classes Car",
     )
     command.add_argument("label_dir", type=Path, help="folder of label files (training/label_2)")
     command.add_argument("result_dir", type=Path, help="folder of result files, one per frame")
     command.add_argument(
-        "--split", type=Path, help="file that lists the frames to evaluate (default: those with a result file)"
+        "--split", type=Path, metavar="FILE", help="list of the frames to evaluate (default: every label file)"
+    )
+    command.add_argument(
+        "--frames",
+        choices=["labels", "results"],
+        help="what to do with frames that have no result file. labels: nothing was found in them, so their objects"
+        " count as missed; results: leave them out (default: stop with an error)",
     )
     command.add_argument("--classes", nargs="+", default=["Car", "Pedestrian", "Cyclist"], help="default: all three")
     command.add_argument("--iou", type=float, help="threshold for every class instead of the official ones")
+    command.add_argument(
+        "--extra-iou", type=float, nargs="+", default=[], metavar="IOU", help="further thresholds, for every class"
+    )
+    command.add_argument(
+        "--min-height",
+        choices=["lt", "le"],
+        default="lt",
+        help="which objects are too low in the image to count: lt, those below the minimum height, as in the program"
+        " that most published results were made with (default); le, also those of exactly the minimum height, as in"
+        " newer devkits, OpenPCDet and mmdet3d",
+    )
     command.add_argument(
         "--sampling",
         choices=["official", "recall"],
@@ -144,17 +175,21 @@ def _add_evaluate(commands: Any) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from lidar_rank.evaluation import evaluate_kitti, format_table
-    from lidar_rank.evaluation.rules import MIN_OVERLAP
+    from lidar_rank.evaluation import MIN_OVERLAP, evaluate_folders, format_table
     from lidar_rank.kitti.files import write_atomically
-    from lidar_rank.kitti.labels import list_frame_ids, read_frame_ids, read_kitti_labels, read_kitti_results
 
-    frame_ids = read_frame_ids(options.split) if options.split else list_frame_ids(options.result_dir)
-    ground_truth = read_kitti_labels(options.label_dir, frame_ids)
-    detections = read_kitti_results(options.result_dir, frame_ids)
-    min_overlap = MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou)
-    result = evaluate_kitti(
-        ground_truth, detections, classes=options.classes, min_overlap=min_overlap, sampling=options.sampling
+    if options.json:
+        runs.check_output_file(options.json)
+    result = evaluate_folders(
+        options.label_dir,
+        options.result_dir,
+        options.split,
+        frames=options.frames,
+        classes=options.classes,
+        min_overlap=MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou),
+        extra_overlaps=options.extra_iou,
+        drop_at_min_height=options.min_height == "le",
+        sampling=options.sampling,
     )
     print(format_table(result))
     if options.json:
@@ -163,7 +198,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="mmengine config, e.g. configs/second/second_kitti-car_small.py")
-    command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>)")
+    command.add_argument("--loss", metavar="NAME", help="loss to put in, e.g. dr; a wrong name lists those that fit")
+    command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>[_<loss>])")
     command.add_argument(
         "--cfg-options",
         nargs="+",
@@ -173,13 +209,20 @@ def _add_config(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _check_run(options: argparse.Namespace) -> None:
+    """Check what needs no host, before its import, which takes seconds."""
+    check_before_import(options.config, options.loss)
+    if options.work_dir:
+        runs.check_output_folder(options.work_dir)
+
+
 def _add_train(commands: Any) -> None:
     command = _add_command(
         commands,
         "train",
         _train,
         "Train a config. KITTI_ROOT=DIR names the data (default data/kitti); torchrun starts the same on many GPUs.",
-        "lidar-rank train configs/second/second_dr_kitti-car_small.py --work-dir work_dirs/dr",
+        "lidar-rank train configs/second/second_kitti-car_small.py --loss dr",
     )
     _add_config(command)
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
@@ -190,10 +233,12 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    _check_run(options)
     from lidar_rank.mm import running
 
     running.train(
         options.config,
+        loss=options.loss,
         work_dir=options.work_dir,
         resume=options.resume,
         amp=options.amp,
@@ -208,18 +253,35 @@ def _add_test(commands: Any) -> None:
         "test",
         _test,
         "Evaluate a checkpoint on the test set of its config.",
-        "lidar-rank test configs/second/second_dr_kitti-car_small.py work_dirs/dr/epoch_40.pth --out results",
+        "lidar-rank test configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        " --loss dr --out results",
     )
     _add_config(command)
     command.add_argument("checkpoint", help="weights trained with this config (.pth)")
+    command.add_argument(
+        "--split",
+        choices=["train", "val", "trainval", "test"],
+        help="frames of the KITTI root to test on (default: those of the config). The frames of 'test' have no labels:"
+        " their result files are written to --out, and no AP is computed",
+    )
     command.add_argument("--out", help="folder for KITTI result files, one per frame")
 
 
 def _test(options: argparse.Namespace) -> None:
+    _check_run(options)
+    runs.check_checkpoint(options.checkpoint)
+    if options.out:
+        runs.check_output_folder(options.out)
     from lidar_rank.mm import running
 
     running.test(
-        options.config, options.checkpoint, out=options.out, work_dir=options.work_dir, options=options.cfg_options
+        options.config,
+        options.checkpoint,
+        loss=options.loss,
+        split=options.split,
+        out=options.out,
+        work_dir=options.work_dir,
+        options=options.cfg_options,
     )
 
 
@@ -230,7 +292,8 @@ def _add_analyze(commands: Any) -> None:
         _analyze,
         "Test a checkpoint and see how it ranks: AP, reversed pairs (RankDetNet's Table 3), distributions of scores,"
         " overlaps and gradient norms. Writes one file that 'report' compares with others.",
-        "lidar-rank analyze configs/second/second_dr_kitti-car_small.py work_dirs/dr/epoch_40.pth --out dr.json",
+        "lidar-rank analyze configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        " --loss dr --out dr.json",
     )
     _add_config(command)
     command.add_argument("checkpoint", help="weights trained with this config (.pth)")
@@ -244,18 +307,21 @@ def _add_analyze(commands: Any) -> None:
 
 
 def _analyze(options: argparse.Namespace) -> None:
-    from lidar_rank.analysis import Diagnosis, ReversePairs, count_distributions, count_reverse_pairs, format_runs
+    _check_run(options)
+    runs.check_checkpoint(options.checkpoint)
+    runs.check_output_file(options.out)
+    from lidar_rank.analysis import format_runs
     from lidar_rank.kitti.files import write_atomically
     from lidar_rank.mm import running
 
-    run = {"work_dir": options.work_dir, "options": options.cfg_options}
-    pairs, distributions = [], []
-    for batch in running.candidates(options.config, options.checkpoint, **run):
-        arrays = [part.numpy() for part in batch]
-        pairs.append(count_reverse_pairs(*arrays, min_negative_score=options.min_score))
-        distributions.append(count_distributions(*arrays))
-    metrics = running.test(options.config, options.checkpoint, **run)
-    diagnosis = Diagnosis(metrics, sum(pairs, ReversePairs()), sum(distributions[1:], distributions[0]))
+    diagnosis = running.analyze(
+        options.config,
+        options.checkpoint,
+        loss=options.loss,
+        min_score=options.min_score,
+        work_dir=options.work_dir,
+        options=options.cfg_options,
+    )
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
 
@@ -273,14 +339,15 @@ def _add_report(commands: Any) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lidar_rank.analysis import Diagnosis, format_runs, render_report
+    from lidar_rank.analysis import format_runs, read_diagnosis, render_report
     from lidar_rank.kitti.files import write_atomically
 
-    runs = {path.stem: Diagnosis.from_json(json.loads(path.read_text())) for path in options.runs}
-    if len(runs) < len(options.runs):
+    runs.check_output_file(options.out)
+    found = {path.stem: read_diagnosis(path) for path in options.runs}
+    if len(found) < len(options.runs):
         raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
-    write_atomically(options.out, render_report(runs).encode())
-    print(f"{format_runs(runs)}\n{options.out}")
+    write_atomically(options.out, render_report(found).encode())
+    print(f"{format_runs(found)}\n{options.out}")
 
 
 def _add_demo(commands: Any) -> None:
@@ -288,7 +355,7 @@ def _add_demo(commands: Any) -> None:
         commands,
         "demo",
         _demo,
-        "From nothing: simulate scans, train a car detector with a ranking loss, print AP@0.7, draw pictures.",
+        "Simulate scans, train a car detector with a ranking loss on them, print AP@0.7 and draw pictures.",
         "lidar-rank demo --scans 500",
     )
     command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")
@@ -299,6 +366,8 @@ def _add_demo(commands: Any) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
+    runs.check_counts(scans=options.scans, held_back=options.held_back, jobs=options.jobs)
+    runs.check_counts(0, seed=options.seed)
     from lidar_rank.mm import demo
 
     demo.run(options.out, scans=options.scans, held_back=options.held_back, seed=options.seed, jobs=options.jobs)
@@ -314,8 +383,8 @@ class _KeyValues(argparse.Action):
         values: Any,
         option_string: str | None = None,
     ) -> None:
-        """Store the words of one use of the option."""
-        pairs = {}
+        """Add the words of one use of the option to those of earlier uses."""
+        pairs = dict(getattr(namespace, self.dest) or {})
         for word in values:
             key, separator, value = word.partition("=")
             if not separator:

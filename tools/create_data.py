@@ -1,4 +1,4 @@
-"""Prepare a KITTI root: ``python tools/create_data.py ROOT ...`` is ``lidar-rank create-data ROOT ...``."""
+"""Prepare a KITTI root. ``python tools/create_data.py ROOT ...`` runs ``lidar-rank create-data ROOT ...``."""
 
 import sys
 

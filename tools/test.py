@@ -1,4 +1,4 @@
-"""Evaluate: ``python tools/test.py CONFIG CHECKPOINT ...`` is ``lidar-rank test CONFIG CHECKPOINT ...``."""
+"""Test a checkpoint. ``python tools/test.py CONFIG CHECKPOINT ...`` runs ``lidar-rank test CONFIG CHECKPOINT ...``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Train a config: ``python tools/train.py CONFIG ...`` is ``lidar-rank train CONFIG ...``."""
+"""Train a config. ``python tools/train.py CONFIG ...`` runs ``lidar-rank train CONFIG ...``."""
 
 import sys
 

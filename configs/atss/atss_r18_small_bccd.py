@@ -1,5 +1,11 @@
 # A thin ATSS for blood cells, on one CPU core.
-_base_ = ["../_base_/retinanet_r18_small.py", "../_base_/bccd.py", "../_base_/small.py"]
+_base_ = [
+    "../_base_/models/retinanet_r18_small.py",
+    "../_base_/data/bccd.py",
+    "../_base_/schedules/small_images.py",
+    "../_base_/losses/focal.py",
+    "../_base_/losses/rankdet.py",
+]
 
 model = dict(
     type="ATSS",

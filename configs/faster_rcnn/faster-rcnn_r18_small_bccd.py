@@ -1,5 +1,10 @@
 # A thin Faster R-CNN for blood cells, on one CPU core.
-_base_ = ["mmdet::_base_/models/faster-rcnn_r50_fpn.py", "../_base_/bccd.py", "../_base_/small.py"]
+_base_ = [
+    "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
+    "../_base_/data/bccd.py",
+    "../_base_/schedules/small_images.py",
+    "../_base_/losses/ghm-r.py",
+]
 
 model = dict(
     backbone=dict(depth=18, base_channels=16, frozen_stages=-1, norm_eval=False, init_cfg=None),
@@ -18,3 +23,8 @@ model = dict(
     train_cfg=dict(rpn_proposal=dict(max_per_img=300), rcnn=dict(sampler=dict(num=128))),
     test_cfg=dict(rpn=dict(max_per_img=300), rcnn=dict(score_thr=0.01)),
 )
+
+# On the scale of deltas that are divided by 0.1, not the authors' 0.02.
+loss_ghm_r = dict(model=dict(roi_head=dict(bbox_head=dict(loss_bbox=dict(mu=0.5)))))
+balanced = dict(_delete_=True, type="lidar_rank.IoUBalancedLocLoss", w_loc="auto", beta=1.0 / 9.0)
+loss_iou_balanced = dict(model=dict(roi_head=dict(bbox_head=dict(loss_bbox=balanced))))

@@ -1,5 +1,5 @@
 # mmdet's Faster R-CNN for COCO with a localization loss of the core, smooth L1, in its second stage.
-_base_ = ["mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"]
+_base_ = ["mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "../_base_/losses/ghm-r.py"]
 custom_imports = dict(imports=["lidar_rank.mm"])
 
 model = dict(
@@ -11,3 +11,6 @@ model = dict(
     )
 )
 custom_hooks = [dict(type="NumClassCheckHook")]
+
+balanced = dict(_delete_=True, type="lidar_rank.IoUBalancedLocLoss", beta=1.0 / 9.0)
+loss_iou_balanced = dict(model=dict(roi_head=dict(bbox_head=dict(loss_bbox=balanced))))

@@ -1,5 +1,10 @@
 # A thin FoveaBox for blood cells, on one CPU core.
-_base_ = ["../_base_/retinanet_r18_small.py", "../_base_/bccd.py", "../_base_/small.py"]
+_base_ = [
+    "../_base_/models/retinanet_r18_small.py",
+    "../_base_/data/bccd.py",
+    "../_base_/schedules/small_images.py",
+    "../_base_/losses/iou-balanced.py",
+]
 
 model = dict(
     type="FOVEA",
@@ -17,3 +22,6 @@ model = dict(
         loss_bbox=dict(type="lidar_rank.SmoothL1Loss", beta=0.11),
     ),
 )
+
+# On FoveaBox's own focal and smooth L1 loss.
+loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_cls=dict(gamma=1.5, alpha=0.4), loss_bbox=dict(beta=0.11))))

@@ -1,14 +1,20 @@
-# A thin RetinaNet for the cars in KITTI's images, real or simulated, on one CPU core.
-_base_ = ["../_base_/retinanet_r18_small.py", "../_base_/kitti_image_small.py", "../_base_/small.py"]
-
+# A thin RetinaNet for the cars in KITTI's images, real or simulated, at half their size, on one CPU core.
+_base_ = [
+    "../_base_/models/retinanet_r18_small.py",
+    "../_base_/data/kitti_image.py",
+    "../_base_/schedules/small_images.py",
+    "../_base_/losses/dense.py",
+]
 model = dict(bbox_head=dict(num_classes=1))
-metainfo = dict(classes=("Car",))
-val_dataloader = dict(dataset=dict(metainfo=metainfo))
-test_dataloader = val_dataloader
 
+half = dict(scale=(640, 192))
+train_pipeline = [dict(step, **half) if step.type == "Resize" else step for step in _base_.train_pipeline]
+test_pipeline = [dict(step, **half) if step.type == "Resize" else step for step in _base_.test_pipeline]
+metainfo = dict(classes=("Car",))
 # Cars are small and far between: more steps than the other small configs, in smaller batches of more images.
-train_dataloader = dict(batch_size=2, dataset=dict(metainfo=metainfo))
+train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(pipeline=train_pipeline, metainfo=metainfo))
+val_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(pipeline=test_pipeline, metainfo=metainfo))
+test_dataloader = val_dataloader
 epochs = 4
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-param_scheduler = _base_.param_scheduler
-param_scheduler[0].total_steps = epochs
+param_scheduler = [dict(_base_.one_cycle, total_steps=epochs)]

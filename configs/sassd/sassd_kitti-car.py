@@ -45,7 +45,7 @@ model = dict(
             rotations=[0, 1.57],
         ),
         loss_cls=dict(type="lidar_rank.SigmoidFocalLoss", scope="image"),
-        loss_bbox=dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0),
+        loss_bbox=dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0, reduction="none"),
         loss_dir=dict(type="mmdet.CrossEntropyLoss", use_sigmoid=False, loss_weight=0.2),
         part_warping=dict(
             type="lidar_rank.PartSensitiveWarping", point_cloud_range_m=point_cloud_range, in_channels=256
@@ -59,11 +59,27 @@ model = dict(
     ),
     test_cfg=dict(score_thr=0.3, nms_thr=0.1),
 )
+# The scores that DR loss ranks start in the middle and stay higher than those of focal loss. Focal loss is normalised
+# scan by scan, also where it is the warm-up, and so are box losses that allow it.
+loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
+loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
+loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
+warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))
+loss_rankdet = warm_up
+loss_rankdet_no_iou = warm_up
+loss_rankdet_global = warm_up
+loss_rankdet_class = warm_up
+loss_rankdet_blend = warm_up
 
 # Vans count as cars once cars have been pasted in. Points stay in order, pasted ones first: where a voxel is full, the
 # first come stay.
-train_pipeline = [step for step in _base_.train_pipeline if step.type != "PointShuffle"]
-train_pipeline.insert(3, dict(type="lidar_rank.MergeClasses", labels={1: 0}))
+vans_are_cars = dict(type="lidar_rank.MergeClasses", labels={1: 0})
+train_pipeline = [
+    part
+    for step in _base_.train_pipeline
+    if step.type != "PointShuffle"
+    for part in ([step, vans_are_cars] if step.type == "ObjectSample" else [step])
+]
 train_dataloader = dict(
     batch_size=2, dataset=dict(dataset=dict(pipeline=train_pipeline, metainfo=dict(classes=["Car", "Van"])))
 )

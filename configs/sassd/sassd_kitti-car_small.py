@@ -35,7 +35,7 @@ model = dict(
         prior_prob=0.01,
         anchor_generator=_base_.model.bbox_head.anchor_generator,
         loss_cls=dict(type="lidar_rank.SigmoidFocalLoss", scope="image"),
-        loss_bbox=_base_.model.bbox_head.loss_bbox,
+        loss_bbox=dict(_base_.model.bbox_head.loss_bbox, reduction="none"),
         loss_dir=_base_.model.bbox_head.loss_dir,
         part_warping=dict(
             type="lidar_rank.PartSensitiveWarping",
@@ -52,3 +52,14 @@ model = dict(
     ),
     test_cfg=dict(score_thr=0.3, nms_thr=0.1),
 )
+# The scores that DR loss ranks start in the middle and stay higher than those of focal loss. Focal loss is normalised
+# scan by scan, also where it is the warm-up, and so are box losses that allow it.
+loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
+loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
+loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
+warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))
+loss_rankdet = warm_up
+loss_rankdet_no_iou = warm_up
+loss_rankdet_global = warm_up
+loss_rankdet_class = warm_up
+loss_rankdet_blend = warm_up

@@ -1,8 +1,8 @@
-"""Diagnostics of trained detectors, from scores, labels and overlaps alone."""
+"""Diagnostics of trained detectors, computed from scores, labels and overlaps."""
 
 from lidar_rank.analysis.distributions import Distributions, count_distributions
 from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores
-from lidar_rank.analysis.report import Diagnosis, format_runs, render_report
+from lidar_rank.analysis.report import Diagnosis, format_runs, read_diagnosis, render_report
 from lidar_rank.analysis.reverse_pairs import PairCount, ReversePairs, count_reverse_pairs
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "plot_gradient_norms",
     "plot_score_against_iou",
     "plot_scores",
+    "read_diagnosis",
     "render_report",
 ]

@@ -1,4 +1,4 @@
-"""The one check of what a head hands to analysis."""
+"""Check of the candidates that the diagnostics receive from a head."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,7 +11,7 @@ def check_candidates(
     labels: Int[np.ndarray, "image candidate"],
     iou: Float[np.ndarray, "image candidate"],
 ) -> None:
-    """Raise a ValueError that names the array which does not hold what the loss contract says."""
+    """Raise a ValueError that names the array whose shape or values are not those of the loss contract."""
     if scores.ndim != 3 or labels.shape != scores.shape[:2] or iou.shape != scores.shape[:2]:
         raise ValueError(
             "scores must be (image, candidate, class), labels and iou (image, candidate); "

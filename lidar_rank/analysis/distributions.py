@@ -1,4 +1,4 @@
-"""Where scores, overlaps and gradients of a detector lie."""
+"""Histograms of the scores, overlaps and gradient norms of a detector."""
 
 from dataclasses import dataclass, fields
 from typing import Self
@@ -12,16 +12,23 @@ from lidar_rank.labels import is_object
 
 @dataclass(frozen=True, eq=False)
 class Distributions:
-    """Counts in equal bins over [0, 1]; those of several batches add up with ``+``."""
+    """Counts in equal bins over [0, 1]. Use ``+`` to add the counts of several batches."""
 
     foreground_score: Int64[np.ndarray, " bin"]
-    """Positives, by the score of their class."""
+    """Positives, by their score at the class of their object."""
     background_score: Int64[np.ndarray, " bin"]
-    """Background candidates, by their best score."""
+    """Background candidates, by their highest score."""
     score_and_iou: Int64[np.ndarray, "bin bin"]
-    """Positives, by the score of their class (rows) and their overlap (columns)."""
+    """Positives, by their score at the class of their object (rows) and their overlap (columns)."""
     gradient_norm: Int64[np.ndarray, " bin"]
-    """Entries (candidate, class), by \\|probability - target\\|, the gradient of cross entropy to the logit."""
+    """Entries (candidate, class), by \\|probability - target\\|, the gradient of cross entropy at the logit."""
+
+    def __post_init__(self) -> None:
+        bins = len(self.gradient_norm)
+        for name, counts in vars(self).items():
+            shape = (bins, bins) if name == "score_and_iou" else (bins,)
+            if counts.shape != shape or bins < 1 or (counts < 0).any():
+                raise ValueError(f"{name} must hold counts in {bins} bins, got shape {counts.shape}")
 
     @property
     def iou(self) -> Int64[np.ndarray, " bin"]:
@@ -35,7 +42,8 @@ class Distributions:
 
     def __add__(self, other: Self) -> "Distributions":
         if self.edges.shape != other.edges.shape:
-            raise ValueError(f"only equal bins add up, got {len(self.edges) - 1} and {len(other.edges) - 1}")
+            own, others = len(self.edges) - 1, len(other.edges) - 1
+            raise ValueError(f"distributions must have the same bins to be added, got {own} and {others}")
         return Distributions(*(getattr(self, field.name) + getattr(other, field.name) for field in fields(self)))
 
 
@@ -46,14 +54,15 @@ def count_distributions(
     *,
     bins: int = 30,
 ) -> Distributions:
-    """Histograms of scores, overlaps and gradient norms; ignored candidates are in none.
+    """Count histograms of scores, overlaps and gradient norms. Ignored candidates are not counted.
 
     Args:
         scores: Probabilities.
         labels: 0..C-1 the object's class, C background, -1 ignored.
-        iou: Overlap of each positive's regressed box with its object, in [0, 1]; not read elsewhere.
-        bins: Number of bins; 30 are the unit regions of GHM (Li et al., "Gradient Harmonized Single-stage Detector",
-            AAAI 2019), whose densities are ``bins`` times these counts. A value of 1 falls into the last bin.
+        iou: Overlap of each positive's regressed box with its object, in [0, 1]; read at positives only.
+        bins: Number of bins. The default of 30 gives the unit regions of GHM (Li et al., "Gradient Harmonized
+            Single-stage Detector", AAAI 2019), whose densities are ``bins`` times these counts. A value of 1 is
+            counted in the last bin.
 
     Returns:
         Counts over all images.

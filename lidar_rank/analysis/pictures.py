@@ -1,4 +1,4 @@
-"""Pictures of one frame and of one training; matplotlib is imported when one is drawn."""
+"""Pictures of a frame and of the losses of a training. matplotlib is imported when a picture is drawn."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 TRUE_COLOUR: Final = "tab:green"
 PREDICTED_COLOUR: Final = "tab:red"
-# Corners that an edge of a box joins, with the corners in the order of `kitti.predictions.box_corners`.
+# The two corners of each edge of a box, with the corners in the order of `kitti.predictions.box_corners`.
 EDGES: Final = ((0, 2), (2, 6), (6, 4), (4, 0), (1, 3), (3, 7), (7, 5), (5, 1), (0, 1), (2, 3), (4, 5), (6, 7))
 BOTTOM: Final = (0, 2, 6, 4, 0)
 
@@ -22,7 +22,7 @@ def draw_bev(
     true_corners_m: Float[ndarray, "object 8 3"],
     range_m: Sequence[float],
 ) -> "Figure":
-    """Draw a scan and its boxes from above, the sensor at the bottom.
+    """Draw a scan and its boxes from above, with the sensor at the bottom.
 
     Args:
         points_m: x, y, ... in the LiDAR frame.
@@ -31,7 +31,7 @@ def draw_bev(
         range_m: ``(x_min, y_min, z_min, x_max, y_max, z_max)`` to show.
 
     Returns:
-        A figure that belongs to no window; save it with ``figure.savefig(path)``.
+        A figure without a window. Save it with ``figure.savefig(path)``.
     """
     figure = _figure(8, 8)
     axes = figure.add_subplot()
@@ -59,7 +59,7 @@ def draw_camera(
         true_corners_px: Projected corners of the objects.
 
     Returns:
-        A figure that belongs to no window; save it with ``figure.savefig(path)``.
+        A figure without a window. Save it with ``figure.savefig(path)``.
     """
     height_px, width_px = image.shape[:2]
     figure = _figure(width_px / 100, height_px / 100)
@@ -80,11 +80,11 @@ def draw_losses(curves: Mapping[str, Sequence[float]], steps: Sequence[int]) -> 
     """Draw each loss over the training steps.
 
     Args:
-        curves: Values at ``steps`` by the name that the legend shows.
+        curves: Values at ``steps`` of each loss, by the name that the legend shows.
         steps: Training steps, common to all curves.
 
     Returns:
-        A figure that belongs to no window; save it with ``figure.savefig(path)``.
+        A figure without a window. Save it with ``figure.savefig(path)``.
     """
     figure = _figure(8, 5)
     axes = figure.add_subplot()

@@ -1,4 +1,4 @@
-"""Figures that compare the detectors of several losses; matplotlib is imported when one is drawn."""
+"""Figures that compare detectors, one run each. matplotlib is imported when a figure is drawn."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 
 def plot_scores(runs: Mapping[str, Distributions]) -> "Figure":
-    """Scores of positives (left) and of background (right), as shares on a logarithmic axis, one line per run.
+    """Plot scores of positives (left) and of background (right), as shares on a logarithmic axis, one line per run.
 
     Args:
         runs: Distributions by the name that the legend shows.
 
     Returns:
-        A figure that belongs to no window; save it with ``figure.savefig(path)``.
+        A figure without a window. Save it with ``figure.savefig(path)``.
 
     Raises:
         ValueError: there is no run.
@@ -34,9 +34,9 @@ def plot_scores(runs: Mapping[str, Distributions]) -> "Figure":
 
 
 def plot_gradient_norms(runs: Mapping[str, Distributions]) -> "Figure":
-    """Share of the entries by the norm of their cross-entropy gradient, as GHM's paper shows it, one line per run.
+    """Plot the share of entries by the norm of their cross-entropy gradient, as in GHM's paper, one line per run.
 
-    Arguments, result and errors as for :func:`plot_scores`.
+    Arguments, result and errors are those of :func:`plot_scores`.
     """
     figure, (axes,) = _figure(runs, 1)
     for name, run in runs.items():
@@ -46,9 +46,9 @@ def plot_gradient_norms(runs: Mapping[str, Distributions]) -> "Figure":
 
 
 def plot_score_against_iou(runs: Mapping[str, Distributions]) -> "Figure":
-    """Positives by score and overlap, one panel per run: a detector that ranks by quality fills the diagonal.
+    """Plot positives by score and overlap, one panel per run. A detector that ranks by quality fills the diagonal.
 
-    Arguments, result and errors as for :func:`plot_scores`.
+    Arguments, result and errors are those of :func:`plot_scores`.
     """
     figure, panels = _figure(runs, len(runs))
     for axes, (name, run) in zip(panels, runs.items(), strict=True):
@@ -61,7 +61,7 @@ def _figure(runs: Mapping[str, Distributions], panels: int) -> "tuple[Figure, li
     from matplotlib.figure import Figure  # not pyplot: no window, no global state
 
     if not runs:
-        raise ValueError("there is nothing to plot: runs is empty")
+        raise ValueError("runs is empty: give at least one run to plot")
     figure = Figure(figsize=(5.0 * panels, 3.6), layout="constrained")
     return figure, list(figure.subplots(1, panels, squeeze=False)[0])
 
@@ -71,7 +71,7 @@ def _stairs(axes: "Axes", counts: np.ndarray, edges: np.ndarray, name: str) -> N
 
 
 def _label(axes: "Axes", x: str, y: str) -> None:
-    # Fixed limits: figures compare, and a run without candidates has no smallest share to scale by.
+    # Fixed limits, so that figures can be compared and a run without candidates can be drawn.
     axes.set(xlabel=x, ylabel=y, xlim=(0, 1), ylim=(1e-7, 1))
     axes.set_yscale("log", nonpositive="clip")
     axes.legend()

@@ -1,10 +1,12 @@
-"""What a trained detector does, as one record, and the page that compares several."""
+"""The diagnosis of one trained detector, and the page that compares several."""
 
 import base64
 import html
 import io
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -16,11 +18,15 @@ from lidar_rank.analysis.reverse_pairs import PairCount, ReversePairs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Heading of the page, what to look for, figure.
+# Heading, what to look for, and figure of each section of the page.
 _FIGURES = (
-    ("Scores", "Objects should lie to the right, background to the left.", plot_scores),
+    ("Scores", "Objects should be on the right and background on the left.", plot_scores),
     ("Score against overlap", "A detector that ranks by quality fills the diagonal.", plot_score_against_iou),
-    ("Gradient norms", "The easy background on the left is what GHM weighs down.", plot_gradient_norms),
+    (
+        "Gradient norms",
+        "The peak on the left is the easy background, to which GHM gives less weight.",
+        plot_gradient_norms,
+    ),
 )
 _PAIRS = {
     "foreground_background": "F-B reversed %",
@@ -37,35 +43,50 @@ _STYLE = (
 
 @dataclass(frozen=True, eq=False)
 class Diagnosis:
-    """What a detector was found to do on a test set."""
+    """Results of a detector on a test set."""
 
     metrics: dict[str, float]
-    """Every metric of the test, by its name, as the host gives it: KITTI's AP in percent, COCO's as a share."""
+    """Every metric of the test by its name, with the values of the host: KITTI's AP in percent, COCO's as a share."""
     pairs: ReversePairs
     distributions: Distributions
 
     def to_json(self) -> dict[str, Any]:
-        """Plain numbers, for a file; :meth:`from_json` reads them back."""
+        """Return plain numbers for a file, which :meth:`from_json` reads."""
         counts = {name: value.tolist() for name, value in vars(self.distributions).items()}
         return {"metrics": self.metrics, "pairs": asdict(self.pairs), "distributions": counts}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` gave.
+        """Read the record that :meth:`to_json` returned.
 
         Raises:
-            ValueError: a part is missing.
+            ValueError: a part is missing, or is not what ``to_json`` gives.
         """
         try:
-            pairs = ReversePairs(**{name: PairCount(**count) for name, count in record["pairs"].items()})
+            metrics = {str(name): float(value) for name, value in record["metrics"].items()}
+            pairs = {name: PairCount(float(p["reversed"]), int(p["total"])) for name, p in record["pairs"].items()}
             counts = {name: np.array(value, np.int64) for name, value in record["distributions"].items()}
-            return cls(dict(record["metrics"]), pairs, Distributions(**counts))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not a diagnosis that 'lidar-rank analyze' wrote: {error}") from error
+            return cls(metrics, ReversePairs(**pairs), Distributions(**counts))
+        except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
+            raise ValueError(f"not what 'lidar-rank analyze' wrote: {type(error).__name__}: {error}") from error
+
+
+def read_diagnosis(path: Path) -> Diagnosis:
+    """Read a file that ``lidar-rank analyze`` wrote.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is damaged, or is another file; the message names it.
+    """
+    content = path.read_bytes()
+    try:
+        return Diagnosis.from_json(json.loads(content))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def format_runs(runs: Mapping[str, Diagnosis]) -> str:
-    """Table of the runs: AP (KITTI's of moderate difficulty, COCO's) and the shares of reversed pairs."""
+    """Return a table of the runs: AP (KITTI's for moderate difficulty, and COCO's) and the shares of reversed pairs."""
     rows = _rows(runs)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows]
@@ -73,7 +94,7 @@ def format_runs(runs: Mapping[str, Diagnosis]) -> str:
 
 
 def render_report(runs: Mapping[str, Diagnosis]) -> str:
-    """One HTML page with its pictures inside: the table of :func:`format_runs`, then every figure with all runs.
+    """Return one HTML page that embeds its pictures: the table of :func:`format_runs`, then every figure with all runs.
 
     Args:
         runs: Diagnoses by the name that the page shows.
@@ -91,9 +112,10 @@ def render_report(runs: Mapping[str, Diagnosis]) -> str:
     )
     table = "".join(f"<tr>{row}</tr>" for row in (header, *rows))
     legend = (
-        "<p>AP in percent, KITTI's of moderate difficulty and R40. Reversed pairs: two candidates of a scan or image"
-        " that the detector ranks the wrong way round; F-B an object's below background, P-N below another class or"
-        " background by the score of one class, P-P the worse box above the better. Ties count half.</p>"
+        "<p>AP is in percent, KITTI's for moderate difficulty (R40). A reversed pair is two candidates of a scan or"
+        " image that the detector ranks in the wrong order. F-B: an object scores below background. P-N: an object"
+        " scores below background or an object of another class, both by the score of the first object's class. P-P:"
+        " the worse of two boxes scores above the better one. A tie counts half.</p>"
     )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>lidar_rank report</title>"
@@ -103,7 +125,7 @@ def render_report(runs: Mapping[str, Diagnosis]) -> str:
 
 
 def _rows(runs: Mapping[str, Diagnosis]) -> list[list[str]]:
-    """Header, then one row per run; a metric that a run lacks is a dash."""
+    """Header, then one row per run. A dash stands for a metric that a run does not have."""
     metrics = {name: _headline(run.metrics) for name, run in runs.items()}
     columns = sorted({column for own in metrics.values() for column in own})
     rows = [["run", *columns, *_PAIRS.values()]]
@@ -115,7 +137,7 @@ def _rows(runs: Mapping[str, Diagnosis]) -> list[list[str]]:
 
 
 def _headline(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The metrics that a table shows, in percent, by column."""
+    """The metrics that the table shows, in percent, by column."""
     shown = {}
     for name, value in metrics.items():
         if name.endswith(("/3d/R40/moderate", "/bev/R40/moderate")):

@@ -1,4 +1,4 @@
-"""How often a detector ranks two candidates the wrong way round."""
+"""How often a detector ranks two candidates in the wrong order."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -13,7 +13,7 @@ from lidar_rank.labels import is_object
 
 @dataclass(frozen=True)
 class PairCount:
-    """Pairs of candidates, and how many of them are reversed; a tie counts half."""
+    """Number of pairs of candidates, and how many of them are reversed. A tie counts half."""
 
     reversed: float = 0.0
     total: int = 0
@@ -29,10 +29,10 @@ class PairCount:
 
 @dataclass(frozen=True)
 class ReversePairs:
-    """The three counts of RankDetNet's Table 3; those of several batches add up with ``+``."""
+    """The three counts of RankDetNet's Table 3. Use ``+`` to add the counts of several batches."""
 
     foreground_background: PairCount = PairCount()
-    """Positives of all classes, by the score of their class, against background, by its best score."""
+    """Positives of all classes, by their score at their object's class, against background, by its highest score."""
     positive_negative: PairCount = PairCount()
     """Positives of a class against background and positives of other classes, by the score of that class."""
     positive_positive: PairCount = PairCount()
@@ -55,18 +55,18 @@ def count_reverse_pairs(
 ) -> ReversePairs:
     """Count the pairs of one image in which the candidate that should rank higher has the lower score.
 
-    All pairs count, exactly, in O(n log n). Without ``min_negative_score`` the first two ratios are one minus the area
-    under the ROC curve.
+    All pairs are counted exactly, in O(n log n). Without ``min_negative_score`` the first two ratios are one minus the
+    area under the ROC curve.
 
-    Source: Liu et al., "RankDetNet: Delving Into Ranking Constraints for Object Detection", CVPR 2021, Table 3. Which
-    negatives its table counts is an open point: compare ratios only under one ``min_negative_score``.
+    Source: Liu et al., "RankDetNet: Delving Into Ranking Constraints for Object Detection", CVPR 2021, Table 3. The
+    paper does not say which negatives it counts, so compare ratios only for the same ``min_negative_score``.
 
     Args:
         scores: Probabilities.
         labels: 0..C-1 the object's class, C background, -1 ignored.
-        iou: Overlap of each positive's regressed box with its object, in [0, 1]; not read elsewhere.
-        min_negative_score: Negatives that score below are not counted: a detector drops them, and in a LiDAR scan
-            there are a thousand of them for each other one.
+        iou: Overlap of each positive's regressed box with its object, in [0, 1]; read at positives only.
+        min_negative_score: Negatives with a lower score are not counted. A detector drops them, and in a LiDAR scan
+            they are a thousand times as many as the others.
 
     Returns:
         Counts over all images.
@@ -104,7 +104,7 @@ def _count_in_image(scores: np.ndarray, labels: np.ndarray, iou: np.ndarray, min
 
 
 def _count_below(positives: np.ndarray, negatives: np.ndarray, min_negative_score: float) -> PairCount:
-    """Pairs in which the positive scores below the negative."""
+    """Count the pairs in which the positive scores below the negative."""
     negatives = np.sort(negatives[negatives >= min_negative_score])
     not_above, below = (np.searchsorted(negatives, positives, side) for side in ("right", "left"))
     above = len(negatives) - (not_above + below) / 2
@@ -112,7 +112,7 @@ def _count_below(positives: np.ndarray, negatives: np.ndarray, min_negative_scor
 
 
 def _count_against_order(scores: np.ndarray, iou: np.ndarray) -> PairCount:
-    """Pairs in which the larger overlap has the smaller score."""
+    """Count the pairs in which the larger overlap has the smaller score."""
     order = np.argsort(iou)
     _, rank = np.unique(scores[order], return_inverse=True)
     discordant, tied, total = count_discordant(iou[order], rank)

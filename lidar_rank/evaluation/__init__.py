@@ -1,5 +1,6 @@
 """KITTI average precision: matching, decisions, precision and recall, AP."""
 
+from lidar_rank.evaluation.folders import evaluate_folders
 from lidar_rank.evaluation.kitti import KittiResult, evaluate_kitti, format_table, match_class
 from lidar_rank.evaluation.matching import Decision, Decisions
 from lidar_rank.evaluation.overlaps import compute_overlaps
@@ -14,6 +15,7 @@ __all__ = [
     "Decisions",
     "KittiResult",
     "compute_overlaps",
+    "evaluate_folders",
     "evaluate_kitti",
     "format_table",
     "match_class",

@@ -36,7 +36,7 @@ def precision_curve(matcher: Matcher, sampling: str) -> PrecisionCurve:
     """Sample precision over recall.
 
     Args:
-        matcher: What is matched.
+        matcher: Of one class, difficulty and metric.
         sampling: ``"official"`` takes the sample at recall k / 40 from the k-th score threshold. With fewer than 41
             objects there are fewer thresholds than samples, and the later samples are 0 even if all objects are found.
             ``"recall"`` takes it from the first threshold that reaches recall k / 40. With many objects both agree.
@@ -70,7 +70,7 @@ def average(samples: Float64[ndarray, "41"]) -> dict[str, float]:
 
 
 def _best_from_here(right: Num[ndarray, " threshold"], positives: Num[ndarray, " threshold"]) -> Float64[ndarray, "41"]:
-    """Share of the positives that is right, the maximum of this and all later samples."""
+    """Precision at each sample, replaced by the maximum of this and all later samples."""
     samples = np.zeros(NUM_SAMPLES)
     np.divide(right, positives, out=samples[: len(right)], where=positives > 0)
     return np.maximum.accumulate(samples[::-1])[::-1]

@@ -19,25 +19,29 @@ class KittiResult:
 
     Attributes:
         curves: ``curves[class_name][metric]`` holds one curve per difficulty, easy to hard; metrics are ``"bbox"``,
-            ``"bev"`` and ``"3d"``.
-        min_overlap: IoU that each class had to exceed.
+            ``"bev"`` and ``"3d"``, and at an extra threshold ``"bbox@0.5"`` and so on.
+        min_overlap: IoU that a detection of each class had to exceed.
+        extra_overlaps: Further IoU thresholds, the same for every class.
         has_orientation: Whether every detection has an observation angle; without it there is no AOS.
         num_frames: Frames evaluated.
         sampling: Where precision was sampled, see :func:`precision_curve`.
+        frame_choice: Which frames were evaluated, in words; set by :func:`evaluate_folders`.
     """
 
     curves: Mapping[str, Mapping[str, tuple[PrecisionCurve, ...]]]
     min_overlap: Mapping[str, float]
+    extra_overlaps: tuple[float, ...]
     has_orientation: bool
     num_frames: int
     sampling: str
+    frame_choice: str = ""
 
     def ap_percent(self) -> dict[str, dict[str, dict[str, list[float]]]]:
         """Average precision, ready for JSON.
 
         Returns:
             ``{"Car": {"bbox": {"R11": [easy, moderate, hard], "R40": [...]}, "bev": ..., "3d": ..., "aos": ...}}``;
-            without orientation there is no ``"aos"``.
+            without orientation there is no ``"aos"``. Extra thresholds add ``"bbox@0.5"`` and so on.
         """
         return {
             class_name: {metric: _by_difficulty(samples) for metric, samples in self._samples(class_name)}
@@ -46,10 +50,16 @@ class KittiResult:
 
     def _samples(self, class_name: str) -> Iterator[tuple[str, list[np.ndarray]]]:
         curves = self.curves[class_name]
-        for metric in METRICS:
-            yield metric, [curve.precision for curve in curves[metric]]
-        if self.has_orientation:
-            yield "aos", [curve.orientation_similarity for curve in curves["bbox"]]
+        for suffix in ("", *map(_suffix, self.extra_overlaps)):
+            for metric in METRICS:
+                yield metric + suffix, [curve.precision for curve in curves[metric + suffix]]
+            if self.has_orientation:
+                yield f"aos{suffix}", [curve.orientation_similarity for curve in curves[f"bbox{suffix}"]]
+
+
+def _suffix(extra_overlap: float) -> str:
+    """What the names of metrics at an extra threshold end with."""
+    return f"@{extra_overlap:g}"
 
 
 def _by_difficulty(samples: Sequence[np.ndarray]) -> dict[str, list[float]]:
@@ -63,6 +73,7 @@ def evaluate_kitti(
     *,
     classes: Sequence[str] = tuple(MIN_OVERLAP),
     min_overlap: Mapping[str, float] = MIN_OVERLAP,
+    extra_overlaps: Sequence[float] = (),
     drop_at_min_height: bool = False,
     sampling: str = "official",
 ) -> KittiResult:
@@ -70,30 +81,33 @@ def evaluate_kitti(
 
     Args:
         ground_truth: All objects of the frames, ``DontCare`` areas included.
-        detections: Of the same frames in the same order.
+        detections: Detections in the same frames, in the same order.
         classes: Upper and lower case are the same.
         min_overlap: IoU that a detection must exceed, by class.
+        extra_overlaps: Further IoU thresholds at which every class is evaluated too; the overlaps are computed once.
         drop_at_min_height: Whether objects of exactly the minimum image height (40, 25, 25 pixels) are ignored. The
-            benchmark's program kept them when most published results were made, later versions ignore them; the
-            difference is at most some hundredths of a percent.
+            benchmark's program kept them when most published results were made; its later versions, OpenPCDet and
+            mmdet3d ignore them. The difference is at most some hundredths of a percent.
         sampling: ``"official"``, or ``"recall"`` for sets with fewer than 41 objects, see :func:`precision_curve`.
 
     Raises:
-        ValueError: the frames differ or there are none, a score is not finite, a class has no ``min_overlap`` within
-            [0, 1), or ``sampling`` is unknown.
+        ValueError: the frames differ or there are none, a score is not finite, a class has no ``min_overlap``, a
+            threshold is not within [0, 1), or ``sampling`` is unknown.
     """
     _check_frames(ground_truth, detections)
     thresholds = {class_name: _threshold(class_name, min_overlap) for class_name in classes}
+    extras = {_suffix(overlap): _checked_threshold(overlap, "extra_overlaps") for overlap in extra_overlaps}
     overlaps = compute_overlaps(ground_truth, detections)
     curves: dict[str, dict[str, tuple[PrecisionCurve, ...]]] = {}
     for class_name, threshold in thresholds.items():
-        matchers = match_class(overlaps, ground_truth, detections, class_name, threshold, drop_at_min_height)
-        curves[class_name] = {
-            metric: tuple(precision_curve(matchers[difficulty.name, metric], sampling) for difficulty in DIFFICULTIES)
-            for metric in METRICS
-        }
+        curves[class_name] = {}
+        for suffix, min_iou in ({"": threshold} | extras).items():
+            matchers = match_class(overlaps, ground_truth, detections, class_name, min_iou, drop_at_min_height)
+            for metric in METRICS:
+                of_metric = [matchers[difficulty.name, metric] for difficulty in DIFFICULTIES]
+                curves[class_name][metric + suffix] = tuple(precision_curve(each, sampling) for each in of_metric)
     num_frames = len(ground_truth.frame_ids)
-    return KittiResult(curves, thresholds, has_orientation(detections), num_frames, sampling)
+    return KittiResult(curves, thresholds, tuple(extras.values()), has_orientation(detections), num_frames, sampling)
 
 
 def match_class(
@@ -150,9 +164,12 @@ def _threshold(class_name: str, min_overlap: Mapping[str, float]) -> float:
     by_lower_name = {name.lower(): value for name, value in min_overlap.items()}
     if class_name.lower() not in by_lower_name:
         raise ValueError(f"no IoU threshold for class {class_name!r}, only for {list(min_overlap)}: pass min_overlap")
-    threshold = by_lower_name[class_name.lower()]
+    return _checked_threshold(by_lower_name[class_name.lower()], f"min_overlap of {class_name}")
+
+
+def _checked_threshold(threshold: float, name: str) -> float:
     if not 0 <= threshold < 1:
-        raise ValueError(f"min_overlap of {class_name} must be within [0, 1), got {threshold}")
+        raise ValueError(f"{name} must be within [0, 1), got {threshold}")
     return threshold
 
 
@@ -163,19 +180,25 @@ def format_table(result: KittiResult) -> str:
     lines.append(f"{f'{result.num_frames} frames':<24}" + f"{'R11':>10}{'R40':>10}" * len(names))
     for class_name, by_metric in result.ap_percent().items():
         for metric, ap in by_metric.items():
-            label = f"{class_name} {metric} @{result.min_overlap[class_name]:g}"
+            name, _, extra_overlap = metric.partition("@")
+            own_overlap = f"{result.min_overlap[class_name]:g}"
+            if extra_overlap == own_overlap:
+                continue
+            label = f"{class_name} {name} @{extra_overlap or own_overlap}"
             cells = zip(ap["R11"], ap["R40"], strict=True)
             lines.append(f"{label:<24}" + "".join(f"{r11:>10.2f}{r40:>10.2f}" for r11, r40 in cells))
     return "\n".join(lines + _notes(result))
 
 
 def _notes(result: KittiResult) -> list[str]:
+    """Lines below the table: which frames were evaluated, and which classes have too few objects."""
+    notes = [f"frames: {result.frame_choice}"] if result.frame_choice else []
     few = [
         f"{class_name} {difficulty.name} {curve.num_objects}"
         for class_name, by_metric in result.curves.items()
         for difficulty, curve in zip(DIFFICULTIES, by_metric["bbox"], strict=True)
         if curve.num_objects < NUM_SAMPLES
     ]
-    if not few or result.sampling != "official":
-        return []
-    return [f"objects: {', '.join(few)}; the benchmark's AP stays below 100 with fewer than {NUM_SAMPLES}"]
+    if few and result.sampling == "official":
+        notes.append(f"objects: {', '.join(few)}; the benchmark's AP stays below 100 with fewer than {NUM_SAMPLES}")
+    return notes

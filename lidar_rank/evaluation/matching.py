@@ -1,4 +1,4 @@
-"""From overlaps to decisions: which detection is right, which is wrong, which object is missed."""
+"""From overlaps to decisions: which detections are right or wrong, and which objects are missed."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,7 +20,7 @@ from lidar_rank.kernels.kitti_matching import (
 
 
 class Decision(IntEnum):
-    """What the evaluation of a class makes of a detection or an object."""
+    """Decision on a detection or an object in the evaluation of one class."""
 
     NOT_EVALUATED = -1
     IGNORED = 0
@@ -71,11 +71,11 @@ class Matcher:
     Args:
         overlaps: All pairs that overlap.
         metric: Column of the overlaps: 0 bbox, 1 bev, 2 3d.
-        min_overlap: Pairs must overlap by more than this, and detections lie in DontCare areas by more than this to be
-            ignored.
-        object_role: VALID, IGNORED or NO_ROLE.
-        detection_role: The same.
-        score: Of the detections.
+        min_overlap: IoU that a pair must exceed, and share of a detection inside a DontCare area above which the
+            detection is ignored.
+        object_role: VALID, IGNORED or NO_ROLE of each object.
+        detection_role: The same of each detection.
+        score: Score of each detection.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Overlap of detections with the objects and DontCare areas of their frame: in the image, from above and in 3D."""
+"""Overlap of detections with the objects and DontCare areas of their frame: image, bird's eye view and 3D."""
 
 from dataclasses import dataclass
 

@@ -29,7 +29,7 @@ def is_named(table: KittiObjects, class_name: str) -> Bool[ndarray, " object"]:
 def object_roles(
     objects: KittiObjects, class_name: str, *, drop_at_min_height: bool
 ) -> Int8[ndarray, "difficulty object"]:
-    """VALID objects are to be found, IGNORED ones may be found without gain or loss, the others play no role.
+    """Say which objects are to be found (VALID), count neither as found nor as missed (IGNORED), or play no role.
 
     Args:
         objects: Ground truth.
@@ -38,7 +38,7 @@ def object_roles(
         drop_at_min_height: Whether an object of exactly the minimum height is ignored too.
 
     Returns:
-        One row for each of ``DIFFICULTIES``; objects beyond it are ignored.
+        One row for each of ``DIFFICULTIES``; objects beyond its limits are ignored.
     """
     within = within_difficulty(
         objects.bbox_px, objects.occlusion, objects.truncation, drop_at_min_height=drop_at_min_height
@@ -50,10 +50,10 @@ def object_roles(
 
 
 def detection_roles(detections: KittiObjects, class_name: str) -> Int8[ndarray, "difficulty detection"]:
-    """VALID detections are right or wrong, IGNORED ones are too low to be either, the others play no role.
+    """Say which detections are right or wrong (VALID), too low in the image to be either (IGNORED), or play no role.
 
     As in the benchmark's own program, a low detection is IGNORED whatever its class: it may be matched with an object
-    of ``class_name``, which then is no miss.
+    of ``class_name``, which then does not count as missed.
 
     Returns:
         One row for each of ``DIFFICULTIES``.

@@ -1,6 +1,6 @@
-"""Boxes, frames and rotated overlap: numpy + numba for pairs of sets, torch where gradients are needed.
+"""Rotated overlap, NMS and points in boxes: numpy and numba, or torch where gradients are needed.
 
-Public names are loaded on first use, so that numpy users do not wait for torch, nor torch users for numba.
+Public names are loaded on first use, so that the numpy functions do not load torch, nor the torch functions numba.
 """
 
 from importlib import import_module

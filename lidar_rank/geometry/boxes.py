@@ -1,4 +1,4 @@
-"""Upright boxes in the LiDAR frame: their columns, the one check of their values, angles, bounding rectangles."""
+"""Upright boxes in the LiDAR frame: their columns, the check of their values, angles and bounding rectangles."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 BOX_COLUMNS: Final = ("x", "y", "z_bottom", "length", "width", "height", "yaw")
 BEV_COLUMNS: Final = ("x", "y", "length", "width", "yaw")
 BEV_OF_3D: Final = [BOX_COLUMNS.index(column) for column in BEV_COLUMNS]
-"""Columns of a 3D box that make its box seen from above."""
+"""Columns of a 3D box that make up its box seen from above."""
 _SIZES: Final = ("length", "width", "height")
 
 
@@ -28,15 +28,15 @@ def checked_boxes(
     allow_empty: bool = False,
     allow_wider: bool = False,
 ) -> Float[np.ndarray, "box column"]:
-    """Return boxes as a contiguous array, all values of which are finite and all sizes positive.
+    """Return boxes as a contiguous array, after checking that values are finite and sizes positive.
 
     Args:
         boxes: (N, columns).
-        name: What they are, for messages.
-        columns: What the columns hold.
-        dtype: Of the result.
-        allow_empty: Whether a size may be 0. A negative one never may.
-        allow_wider: Whether there may be further columns, such as a velocity; they are dropped.
+        name: Name of the boxes for error messages.
+        columns: Names of the columns.
+        dtype: dtype of the result.
+        allow_empty: Whether a size may be 0. It must never be negative.
+        allow_wider: Whether further columns are allowed, such as a velocity; they are dropped.
 
     Raises:
         ValueError: the shape is wrong, a value is not finite, or a size is not positive.
@@ -53,13 +53,13 @@ def checked_boxes(
         row, column = np.argwhere(bad)[0]
         raise ValueError(
             f"{name}[{row}] has {columns[column]} = {array[row, column]}; values must be finite and sizes "
-            f"{'>= 0' if allow_empty else '> 0'}: drop the box, or look where it was made"
+            f"{'>= 0' if allow_empty else '> 0'}: drop the box, or check where it comes from"
         )
     return array
 
 
 def nearest_bev(boxes: Float[np.ndarray, "box 7"]) -> Float[np.ndarray, "box 4"]:
-    """Axis-aligned (x_min, y_min, x_max, y_max) of each box turned to the nearest multiple of 90 degrees.
+    """Axis-aligned (x_min, y_min, x_max, y_max) of each box, turned to the nearest multiple of 90 degrees.
 
     The arithmetic keeps the dtype of ``boxes`` and the order of operations of mmdet3d's ``nearest_bev``: float32 boxes
     give its values bit for bit.

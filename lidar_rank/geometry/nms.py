@@ -11,12 +11,12 @@ from lidar_rank.kernels.rotated_iou import suppress_overlapping
 def nms_bev(
     boxes: Shaped[ndarray, "n 5"], scores: Shaped[ndarray, " n"], iou_threshold: float
 ) -> Int[ndarray, " kept"]:
-    """Keep each box that overlaps no better kept box by more than ``iou_threshold``.
+    """Keep each box whose IoU with every better kept box is at most ``iou_threshold``.
 
     Args:
         boxes: (x, y, length, width, yaw) in metres and radians.
         scores: Higher is better; of equal scores the earlier box is better.
-        iou_threshold: Within [0, 1]. At 1 everything is kept.
+        iou_threshold: Within [0, 1]. At 1 all boxes are kept.
 
     Returns:
         Indices of the kept boxes, best first.

@@ -1,4 +1,4 @@
-"""Overlap of rotated boxes, row by row, in plain torch: differentiable, batched, on any device."""
+"""Overlap of rotated boxes, row by row, in plain torch: differentiable and on any device."""
 
 import torch
 from jaxtyping import Float
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lidar_rank.geometry.boxes import BEV_OF_3D
 
-# Lengths beyond this come from an exploding network; the volumes of smaller boxes fit into float32.
+# Larger values come from a network that diverges; the volumes of smaller boxes fit into float32.
 _MAX_MAGNITUDE = 1e9
 
 
@@ -58,7 +58,7 @@ def paired_iou_3d(a: Float[Tensor, "box 7"], b: Float[Tensor, "box 7"]) -> Float
 
 
 def _prepared(a: Tensor, b: Tensor, *, sizes: slice, width: int) -> tuple[Tensor, Tensor]:
-    """Check the shapes, widen half precision, empty the rows that arithmetic cannot take."""
+    """Check the shapes, widen half precision, and set rows to 0 that hold NaN, infinity or a huge value."""
     if a.ndim != 2 or a.shape != b.shape or a.shape[1] != width:
         raise ValueError(f"paired boxes must both be (N, {width}), got {tuple(a.shape)} and {tuple(b.shape)}")
     dtype = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
@@ -73,7 +73,7 @@ def _clean(boxes: Tensor, usable: Tensor, sizes: slice) -> Tensor:
 
 
 def _ratio(intersection: Tensor, total: Tensor) -> Tensor:
-    """Intersection over union; 0 where the boxes have no area between them."""
+    """Intersection over union; 0 where both boxes have no area."""
     union = total - intersection
     real = union > torch.finfo(union.dtype).tiny
     return (intersection.where(real, 0) / union.where(real, 1)).clamp(0, 1)
@@ -104,7 +104,7 @@ def _intersection_bev(a: Float[Tensor, "box 5"], b: Float[Tensor, "box 5"]) -> F
 def _corners_in_frame_of(
     a: Float[Tensor, "box 5"], b: Float[Tensor, "box 5"]
 ) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"]]:
-    """Corners of ``a``, x and y apart, counter-clockwise, seen from the centre and heading of ``b``."""
+    """Return x and y of the corners of ``a``, counter-clockwise, in the frame of ``b`` (its centre and heading)."""
     dx, dy = (a[:, :2] - b[:, :2]).unbind(-1)
     cos, sin = b[:, 4].cos(), b[:, 4].sin()
     centre_x, centre_y = dx * cos + dy * sin, dy * cos - dx * sin
@@ -118,20 +118,20 @@ def _corners_in_frame_of(
 
 
 def _clip(value: Tensor, limit: Tensor) -> Tensor:
-    # Unlike clamp, minimum and maximum halve the gradient at a tie: the mean of the two sides of the kink.
+    # Unlike clamp, minimum and maximum halve the gradient at a tie, which is the mean of the two sides of the kink.
     return torch.minimum(torch.maximum(value, -limit), limit)
 
 
 def _mean_clipped(start: Tensor, end: Tensor, limit: Tensor) -> Tensor:
-    """Mean of clip(x) while x goes evenly from ``start`` to ``end``: the trapezium of the ends, plus what it misses."""
+    """Mean of clip(x) for x going evenly from ``start`` to ``end``: the mean of the clipped ends plus a correction."""
     low, high = _clip(start, limit), _clip(end, limit)
     return (low + high + (high - low) * _share(start - low + end - high, start, end, limit)) / 2
 
 
 def _share(part: Tensor, start: Tensor, end: Tensor, limit: Tensor) -> Tensor:
-    """``part`` of the way from ``start`` to ``end``; 0 for a way without length or all beyond one limit.
+    """``part`` divided by the way from ``start`` to ``end``; 0 if the way has no length or lies beyond one limit.
 
-    There the clipped ends are equal, so the share does not matter, but its gradient would not be finite.
+    In these cases the clipped ends are equal and the share has no effect, but its gradient would not be finite.
     """
     way = end - start
     beyond = (torch.minimum(start, end) > limit) | (torch.maximum(start, end) < -limit)

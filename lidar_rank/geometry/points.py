@@ -28,5 +28,5 @@ def points_in_boxes(
         array([[ True, False]])
     """
     if points_m.ndim != 2 or points_m.shape[1] < 3:
-        raise ValueError(f"points must have shape (P, 3 or more), got {points_m.shape}")
+        raise ValueError(f"points_m must have shape (P, 3 or more), got {points_m.shape}")
     return kernel.points_in_boxes(points_m, checked_boxes(boxes, "boxes", allow_empty=True))

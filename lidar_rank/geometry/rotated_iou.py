@@ -1,7 +1,7 @@
-"""IoU of every box of one set with every box of another: numpy in, numpy out, no GPU.
+"""IoU of every box of one set with every box of another, on numpy arrays.
 
-Boxes are upright and turned about the vertical axis. Seen from above they are (x, y, length, width, yaw), in 3D
-(x, y, z_bottom, length, width, height, yaw), in metres and radians in the LiDAR frame.
+Boxes are upright and turned about the vertical axis. Their columns are (x, y, length, width, yaw) seen from above and
+(x, y, z_bottom, length, width, height, yaw) in 3D, in metres and radians in the LiDAR frame.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -58,15 +58,15 @@ def pairwise_iou_3d(a: Shaped[ndarray, "n 7"], b: Shaped[ndarray, "m 7"]) -> Flo
 
 
 def _stand_up(boxes: Float[ndarray, "n 5"]) -> Float[ndarray, "n 7"]:
-    """Boxes of height 1 m that stand on the ground: their 3D IoU is the IoU seen from above."""
+    """Give boxes a height of 1 m on the ground: their 3D IoU is the IoU seen from above."""
     return np.insert(boxes, (2, 4), (0.0, 1.0), axis=1)
 
 
 def _pairwise_iou(a: Float[ndarray, "n 7"], b: Float[ndarray, "m 7"]) -> Float[ndarray, "n m"]:
     iou = np.zeros((len(a), len(b)))
     threads = min(int(numba_config.NUMBA_NUM_THREADS), 1 + iou.size // _PAIRS_WORTH_A_THREAD)
-    # Numba's own parallel loops may abort a process that forks after them, as data loaders do; a pool of ours may not.
-    # More parts than threads: rows differ in how many boxes they meet.
+    # After numba's own parallel loops, a process that forks may abort, and data loaders fork. After a thread pool it
+    # does not. There are more parts than threads because rows differ in how many boxes they overlap.
     with ThreadPoolExecutor(threads) as pool:
         parts = 4 * threads
         list(pool.map(fill_pairwise_iou, np.array_split(a, parts), repeat(b), np.array_split(iou, parts)))

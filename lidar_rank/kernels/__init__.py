@@ -1,1 +1,1 @@
-"""Bare numba functions on bare arrays; checks and shapes live in the layers above."""
+"""Numba functions on plain arrays. The layers above check the inputs."""

@@ -1,24 +1,25 @@
-"""Which anchors can overlap which objects, which object an anchor gets, and which anchors stand on occupied ground."""
+"""Pairs of anchors and objects that overlap, the object of each anchor, and occupied cells under each anchor."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
+
+from lidar_rank.kernels.jit import kernel
 
 BACKGROUND = -1
 IGNORED = -2
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def overlapping_pairs(anchor_rects: ndarray, longest: float, object_rects: ndarray) -> tuple[ndarray, ndarray]:
     """Find the pairs of rectangles that share area.
 
     Args:
         anchor_rects: (A, 4), x_min, y_min, x_max, y_max, sorted by x_min.
-        longest: Largest x_max - x_min of them.
+        longest: Largest x_max - x_min of the anchors.
         object_rects: (N, 4), the same columns.
 
     Returns:
-        Rows of the objects, ascending, and of the anchors, both (P,) int64.
+        Index of the object (ascending) and of the anchor of each pair, both (P,) int64.
     """
     first = np.searchsorted(anchor_rects[:, 0], object_rects[:, 0] - longest)
     stop = np.searchsorted(anchor_rects[:, 0], object_rects[:, 2])
@@ -34,9 +35,9 @@ def overlapping_pairs(anchor_rects: ndarray, longest: float, object_rects: ndarr
     return pair_object[:count], pair_anchor[:count]
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def paired_rectangle_iou(a: ndarray, b: ndarray, row_a: ndarray, row_b: ndarray) -> ndarray:
-    """IoU of a[row_a[i]] and b[row_b[i]] for each i, rectangles (x_min, y_min, x_max, y_max) that share area.
+    """IoU of a[row_a[i]] and b[row_b[i]] for each i. Rectangles are (x_min, y_min, x_max, y_max) and share area.
 
     Every step is rounded to float32 in the order of mmdet's ``bbox_overlaps``; the union is at least 1e-6, as there.
     """
@@ -51,7 +52,7 @@ def paired_rectangle_iou(a: ndarray, b: ndarray, row_a: ndarray, row_b: ndarray)
     return iou
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def match_anchors(
     pair_object: ndarray,
     pair_anchor: ndarray,
@@ -73,9 +74,9 @@ def match_anchors(
         num_anchors: Number of anchors.
         pos_iou_thr: float32; an anchor at or above it gets its best object, the first of equal ones.
         neg_iou_thr: float32; an anchor below it is background, one in between is ignored.
-        min_pos_iou: float32; an object whose best overlap reaches it takes its best anchors, whatever they had. Of two
-            objects that want one anchor, the later takes it.
-        all_ties: Take all best anchors of an object, not only the first.
+        min_pos_iou: float32; an object whose largest overlap reaches it is matched with the anchors that have this
+            overlap, whatever they were matched with; where two objects claim one anchor, the later one gets it.
+        all_ties: Match an object with all of its best anchors, not only the first.
 
     Returns:
         Matched object, BACKGROUND or IGNORED, (A,) int64, and the largest overlap with any object, (A,) float32.
@@ -102,9 +103,9 @@ def match_anchors(
     return matched, overlap
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def count_in_windows(occupied: ndarray, windows: ndarray) -> ndarray:
-    """Count the occupied cells in windows of a grid, by an integral image.
+    """Count the occupied cells in windows of a grid with an integral image.
 
     Args:
         occupied: (H, W) bool.

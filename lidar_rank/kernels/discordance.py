@@ -1,13 +1,14 @@
-"""Pairs that two orders disagree on, in O(n log n)."""
+"""Number of pairs on which two orders disagree, in O(n log n)."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
-    """Count the pairs with different keys whose ranks are the other way round, or equal.
+    """Count the pairs with different keys whose ranks are in the opposite order, or equal.
 
     Args:
         key: (N,), ascending.
@@ -16,7 +17,7 @@ def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
     Returns:
         Discordant pairs, pairs with equal rank, and all pairs with different keys.
     """
-    # A Fenwick tree over ranks: how many of those with smaller keys lie below a rank takes log(N) steps to ask.
+    # A Fenwick tree over ranks tells in log(N) steps how many items with smaller keys have a rank below a given one.
     seen = np.zeros(len(rank) + 1, np.int64)
     discordant, tied, pairs = 0, 0, 0
     start = 0
@@ -38,7 +39,7 @@ def count_discordant(key: ndarray, rank: ndarray) -> tuple[int, int, int]:
     return discordant, tied, pairs
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def _sum_before(seen: ndarray, end: int) -> int:
     total = 0
     while end > 0:

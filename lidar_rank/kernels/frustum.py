@@ -1,11 +1,12 @@
 """Which points a camera sees."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def points_in_frustum(
     points: ndarray, projection: ndarray, width: float, height: float, min_depth: float, max_depth: float
 ) -> ndarray:
@@ -14,8 +15,8 @@ def points_in_frustum(
     Args:
         points: (P, >=3), x, y, z.
         projection: (3, 4) float64, homogeneous points to (u * depth, v * depth, depth).
-        width: Of the image, in the unit of u.
-        height: Of the image, in the unit of v.
+        width: Width of the image, in the unit of u.
+        height: Height of the image, in the unit of v.
         min_depth: At least 0.
         max_depth: In the unit of the points.
 
@@ -29,6 +30,6 @@ def points_in_frustum(
         if min_depth < depth < max_depth:
             u = projection[0, 0] * x + projection[0, 1] * y + projection[0, 2] * z + projection[0, 3]
             v = projection[1, 0] * x + projection[1, 1] * y + projection[1, 2] * z + projection[1, 3]
-            # Not divided by the depth: rounding would move points across the border.
+            # Compared without dividing by the depth, because rounding would move points across the border.
             inside[p] = 0 < u < width * depth and 0 < v < height * depth
     return inside

@@ -1,22 +1,23 @@
-"""Who is matched with whom in the KITTI object benchmark, on flat arrays over all frames.
+"""Matching of objects and detections as in the KITTI object benchmark, on flat arrays over all frames.
 
 A *pair* is an object and a detection of the same frame that overlap enough. Pairs come sorted by object, then by
 detection, in file order: the benchmark visits them in this order, and the order decides ties. Objects and detections
-that play no part in the evaluation of a class have no pair.
+that do not count in the evaluation of a class have no pair.
 """
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
+
+from lidar_rank.kernels.jit import kernel
 
 VALID, IGNORED, NO_ROLE = 0, 1, -1
 NO_PAIR = -1
 _LOWEST_SCORE = -1e7  # the benchmark finds no true positive at or below this score
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def match_by_score(pair_object: ndarray, pair_detection: ndarray, score: ndarray, matched_pair: ndarray) -> None:
-    """Give each object in turn its best-scoring detection that no object before it has.
+    """Give each object in turn its best-scoring detection that no earlier object has taken.
 
     Args:
         pair_object: (P,) int64.
@@ -39,7 +40,7 @@ def match_by_score(pair_object: ndarray, pair_detection: ndarray, score: ndarray
             taken[pair_detection[best]] = True
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def match_by_overlap(
     pair_object: ndarray,
     pair_detection: ndarray,
@@ -50,9 +51,9 @@ def match_by_overlap(
     matched_pair: ndarray,
     taken: ndarray,
 ) -> None:
-    """Give each object in turn its detection of greatest overlap that no object before it has.
+    """Give each object in turn the detection of greatest overlap that no earlier object has taken.
 
-    An ignored detection is given only where no valid one overlaps, and then the first in file order.
+    An ignored detection is given only if no valid one overlaps the object, and then the first in file order.
 
     Args:
         pair_object: (P,) int64.
@@ -60,7 +61,7 @@ def match_by_overlap(
         pair_overlap: (P,) float64.
         score: (D,) float64.
         detection_role: (D,) int8.
-        score_threshold: Detections that score lower are left out.
+        score_threshold: Detections with a lower score are left out.
         matched_pair: (G,) int64, written: the pair of each object, or -1.
         taken: (D,) bool, written: whether a detection was given to an object.
     """
@@ -83,7 +84,7 @@ def match_by_overlap(
             taken[pair_detection[best]] = True
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def count_at_thresholds(
     pair_object: ndarray,
     pair_detection: ndarray,
@@ -96,7 +97,7 @@ def count_at_thresholds(
     can_be_false: ndarray,
     score_thresholds: ndarray,
 ) -> ndarray:
-    """Count what :func:`match_by_overlap` gives at each score threshold.
+    """Count the matches of :func:`match_by_overlap` at each score threshold.
 
     Args:
         pair_object: (P,) int64.
@@ -105,9 +106,9 @@ def count_at_thresholds(
         pair_similarity: (P,) float64, orientation similarity in [0, 1].
         score: (D,) float64.
         detection_role: (D,) int8.
-        num_objects: G, valid or not.
-        valid_objects: (V,) int64, the objects that are to be found.
-        can_be_false: (C,) int64, the detections that are false positives unless an object has them.
+        num_objects: Number G of objects, valid or not.
+        valid_objects: (V,) int64, the objects that should be found.
+        can_be_false: (C,) int64, the detections that are false positives unless they are matched with an object.
         score_thresholds: (K,) float64.
 
     Returns:
@@ -133,14 +134,14 @@ def count_at_thresholds(
     return counts
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def sample_scores(descending_scores: ndarray, num_objects: int, num_samples: int) -> ndarray:
     """Pick the score thresholds whose recall is nearest to 0, 1/40, 2/40, ... as the benchmark does.
 
     Args:
         descending_scores: (T,) float64, scores of the true positives.
-        num_objects: Valid objects, found or not.
-        num_samples: 41.
+        num_objects: Number of valid objects, found or not.
+        num_samples: Number of recall values to sample; 41 in the benchmark.
 
     Returns:
         (K,) float64, K <= num_samples; fewer where recall ends early or there are fewer true positives than samples.

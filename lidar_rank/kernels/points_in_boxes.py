@@ -1,11 +1,12 @@
 """Which points lie in which upright box."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def points_in_boxes(points: ndarray, boxes: ndarray) -> ndarray:
     """Mark the points strictly inside each box.
 

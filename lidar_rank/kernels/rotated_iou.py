@@ -1,21 +1,22 @@
 """Overlap of rotated rectangles and of upright boxes, in float64.
 
-Every function works in the frame of the first rectangle, centred on it. The other one then differs from it by small
-numbers only, however far both are from the origin, and a rectangle overlaps itself by exactly its own area.
+Every function works in the frame of the first rectangle, centred on it. All numbers are then small, however far both
+rectangles are from the origin, and a rectangle overlaps itself by exactly its own area.
 """
 
 import math
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
+
+from lidar_rank.kernels.jit import kernel
 
 Point = tuple[float, float]
 Rectangle = tuple[float, float, float, float, float]
 """(x, y, length, width, yaw)"""
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def _clamped_integral(start: Point, stop: Point, half_x: float, half_y: float) -> float:
     """Integral of clamp(y, -half_y, half_y) dx along a segment, over its part with -half_x <= x <= half_x."""
     (x0, y0), (x1, y1) = start, stop
@@ -38,7 +39,7 @@ def _clamped_integral(start: Point, stop: Point, half_x: float, half_y: float) -
     return (right - left) * mean
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def _overlap_with_upright(half_x: float, half_y: float, other: Rectangle) -> float:
     """Intersection of the rectangle |x| <= half_x, |y| <= half_y with another one.
 
@@ -63,9 +64,9 @@ def _overlap_with_upright(half_x: float, half_y: float, other: Rectangle) -> flo
     return max(-(left + right), 0.0)
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def _intersection_area(a: Rectangle, b: Rectangle) -> float:
-    """Intersection of two rectangles; those whose circumscribed circles are apart cost no trigonometry."""
+    """Intersection of two rectangles. If their circumscribed circles do not meet, no trigonometry is computed."""
     x_a, y_a, length_a, width_a, yaw_a = a
     x_b, y_b, length_b, width_b, yaw_b = b
     dx, dy = x_b - x_a, y_b - y_a
@@ -77,13 +78,13 @@ def _intersection_area(a: Rectangle, b: Rectangle) -> float:
     return _overlap_with_upright(0.5 * length_a, 0.5 * width_a, seen_from_a)
 
 
-@njit(cache=True, fastmath=False)
+@kernel
 def _iou(intersection: float, size_a: float, size_b: float) -> float:
     union = size_a + size_b - intersection
     return min(intersection / union, 1.0) if union > 0 else 0.0
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def fill_pairwise_iou(boxes_a: ndarray, boxes_b: ndarray, iou: ndarray) -> None:
     """Write the IoU of every pair of upright boxes.
 
@@ -103,7 +104,7 @@ def fill_pairwise_iou(boxes_a: ndarray, boxes_b: ndarray, iou: ndarray) -> None:
                 iou[i, j] = _iou(area * height, volume_a, volume_b)
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def paired_intersection_area(boxes_a: ndarray, boxes_b: ndarray, index_a: ndarray, index_b: ndarray) -> ndarray:
     """Intersection of ``boxes_a[index_a[i]]`` and ``boxes_b[index_b[i]]`` for each i.
 
@@ -124,7 +125,7 @@ def paired_intersection_area(boxes_a: ndarray, boxes_b: ndarray, index_a: ndarra
     return area
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def suppress_overlapping(boxes: ndarray, iou_threshold: float) -> ndarray:
     """Mark each box that overlaps no marked box before it by more than the threshold.
 

@@ -5,13 +5,14 @@ along the sorted keys: no grid is allocated, and nothing is hashed.
 """
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
+
+from lidar_rank.kernels.jit import kernel
 
 _DIGIT_BITS = 11
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def first_outside(voxels: ndarray, batch_size: int, shape: ndarray) -> int:
     """Row of the first voxel, (scan, z, y, x), that lies outside of the batch or the grid; -1 where there is none."""
     for row in range(voxels.shape[0]):
@@ -23,7 +24,7 @@ def first_outside(voxels: ndarray, batch_size: int, shape: ndarray) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def first_repeated(voxels: ndarray) -> int:
     """Row of the first voxel that equals the one before it; -1 where there is none."""
     for row in range(1, voxels.shape[0]):
@@ -37,7 +38,7 @@ def first_repeated(voxels: ndarray) -> int:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def voxel_keys(voxels: ndarray, extent: ndarray) -> ndarray:
     """Index of each voxel, (scan, z, y, x), in a grid of ``extent`` (z, y, x) cells a scan: (N,), int64."""
     keys = np.empty(voxels.shape[0], dtype=np.int64)
@@ -47,7 +48,7 @@ def voxel_keys(voxels: ndarray, extent: ndarray) -> ndarray:
     return keys
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sort_order(keys: ndarray) -> ndarray:
     """Rows that sort non-negative int64 keys, stable: (N,), int32. A radix sort of the bits that the keys use."""
     num = keys.shape[0]
@@ -78,7 +79,7 @@ def sort_order(keys: ndarray) -> ndarray:
     return order
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def submanifold_pairs(
     voxels: ndarray,
     order: ndarray,
@@ -131,7 +132,7 @@ def submanifold_pairs(
     return _with_opposite_cells(found, counts, kernel[0] * kernel[1] * kernel[2])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _with_opposite_cells(found: ndarray, counts: ndarray, cells: int) -> tuple[ndarray, ndarray, ndarray]:
     """Join the pairs of all cells; those of a cell that was not searched are the opposite cell's, swapped."""
     searched = counts.shape[0]
@@ -149,7 +150,7 @@ def _with_opposite_cells(found: ndarray, counts: ndarray, cells: int) -> tuple[n
     return inputs, outputs, starts
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def strided_pairs(
     voxels: ndarray,
     order: ndarray,
@@ -202,7 +203,7 @@ def strided_pairs(
     return out_voxels[:num], inputs, outputs, starts
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _reached(
     voxels: ndarray,
     order: ndarray,

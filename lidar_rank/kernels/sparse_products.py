@@ -7,13 +7,14 @@ leave every row where it is. The channels along a vector are a multiple of two v
 from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 from lidar_rank.kernels.simd import VECTOR_BYTES, multiply_add, prefetch, vector_load, vector_store
 
 _CACHE_LINE_BYTES = 64
 _CACHED_PAIRS = 32  # whose rows stay in the first cache
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_products(
     out: ndarray,
     rows: ndarray,
@@ -54,7 +55,7 @@ def add_products(
                 _add_one(out, rows, weight, inputs[single], outputs[single], cell * depth, column)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _first_pair(outputs: ndarray, ranks: ndarray, first: int, end: int, rank: int) -> int:
     """First of the pairs from ``first`` on whose output has the rank or a higher one; ``end`` where none has."""
     while first < end:
@@ -113,7 +114,7 @@ def _add_one(out: ndarray, rows: ndarray, weight: ndarray, i: int, o: int, top: 
     _store_two(out, o, left, right, a, b)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def add_outer_products(
     weight_grad: ndarray,
     rows: ndarray,
@@ -221,7 +222,7 @@ def _prefetch_row(array: ndarray, row: int) -> None:
         prefetch(array, row, column)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rows_to_grid(rows: ndarray, voxels: ndarray, grid: ndarray) -> None:
     """Write the row of each voxel, (scan, z, y, x), to the cells of a grid (scan, channel, z, y, x)."""
     for first in range(0, voxels.shape[0], _CACHED_PAIRS):
@@ -231,7 +232,7 @@ def rows_to_grid(rows: ndarray, voxels: ndarray, grid: ndarray) -> None:
                 grid[scan, channel, z, y, x] = rows[row, channel]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def grid_to_rows(grid: ndarray, voxels: ndarray, rows: ndarray) -> None:
     """Read the row of each voxel from a grid; undoes :func:`rows_to_grid`."""
     for first in range(0, voxels.shape[0], _CACHED_PAIRS):

@@ -1,21 +1,24 @@
-"""The three nearest of one set of points, for every point of another."""
+"""The three nearest neighbours in one set of points, for every point of another set."""
 
 import numpy as np
-from numba import njit
 from numpy import ndarray
 
+from lidar_rank.kernels.jit import kernel
 
-@njit(cache=True, fastmath=False, nogil=True)
+
+@kernel
 def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarray]:
-    """Walk outwards from each point along x until no reference can be nearer than the third found.
+    """Find the three nearest references of each point.
+
+    From each point the search goes outwards along x, until no reference can be nearer than the third found.
 
     Args:
         points: (P, 3).
         references: (R, 3), x ascending.
 
     Returns:
-        Rows of the references (P, 3), nearest first, and squared distances (P, 3). Where there are fewer than three
-        references the row is 0 and the distance infinite.
+        Indices of the references (P, 3), nearest first, and squared distances (P, 3). If there are fewer than three
+        references, the missing indices are 0 and their distances infinite.
     """
     count = references.shape[0]
     x_of = np.ascontiguousarray(references[:, 0])
@@ -41,9 +44,9 @@ def three_nearest(points: ndarray, references: ndarray) -> tuple[ndarray, ndarra
     return rows, squared
 
 
-@njit(cache=True, fastmath=False, nogil=True)
+@kernel
 def _insert(rows: ndarray, squared: ndarray, row: int, distance: float) -> None:
-    """Put ``row`` in its place among the three nearest, of which the last drops out."""
+    """Insert ``row`` in its place among the three nearest, and drop the last of these."""
     place = 2
     while place > 0 and distance < squared[place - 1]:
         rows[place], squared[place] = rows[place - 1], squared[place - 1]

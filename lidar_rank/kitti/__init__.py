@@ -10,6 +10,8 @@ _MODULE_OF: Final = {
     "Calibration": "calibration",
     "KittiObjects": "labels",
     "PreparationSummary": "preparation",
+    "join_frames": "labels",
+    "objects_from_lidar": "predictions",
     "prepare_kitti": "preparation",
     "read_calibration": "calibration",
     "read_kitti_labels": "labels",

@@ -1,4 +1,4 @@
-"""KITTI calibration: the frames of a scan and the ways between them.
+"""KITTI calibration: the coordinate frames of a scan and the transforms between them.
 
 Frames, right-handed, in metres:
 
@@ -21,6 +21,7 @@ from numpy import ndarray
 
 from lidar_rank.geometry.boxes import wrap_angle
 from lidar_rank.kernels.frustum import points_in_frustum
+from lidar_rank.kitti.files import parse_number, read_lines
 
 MATRIX_SHAPES: Final = {
     "P0": (3, 4),
@@ -153,10 +154,11 @@ def read_calibration(path: Path) -> Calibration:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is malformed, a matrix is missing or a rotation is none; the message names file and line.
+        ValueError: a line is malformed, a matrix is missing, or what should be a rotation matrix is not one; the
+            message names file and line.
     """
     matrices: dict[str, ndarray] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         if line.strip():
             name, separator, values = line.partition(":")
             if not separator:
@@ -167,8 +169,9 @@ def read_calibration(path: Path) -> Calibration:
     if missing:
         raise ValueError(f"{path}: no {', '.join(sorted(missing))}; found {', '.join(matrices) or 'nothing'}")
     for name in ("R0_rect", "Tr_velo_to_cam"):
-        if abs(np.linalg.det(matrices[name][:, :3]) - 1) > 0.01:
-            raise ValueError(f"{path}: the first three columns of {name} are no rotation:\n{matrices[name]}")
+        if not _is_rotation(matrices[name][:, :3]):
+            values = matrices[name].tolist()
+            raise ValueError(f"{path}: the first three columns of {name} are not a rotation matrix: {values}")
     return Calibration(
         projections=np.stack([matrices[f"P{camera}"] for camera in range(4)]),
         rectification=matrices["R0_rect"],
@@ -192,14 +195,19 @@ def format_calibration(calibration: Calibration) -> str:
 def _parse_matrix(name: str, values: str, where: str) -> Float[ndarray, "3 columns"]:
     rows, columns = MATRIX_SHAPES[name]
     try:
-        flat = np.array([float(value) for value in values.split()])
+        flat = np.array([parse_number(word) for word in values.split()])
     except ValueError as error:
-        raise ValueError(f"{where}: {name}: {error}") from None
+        raise ValueError(f"{where}: a value of {name} {error}") from None
     if len(flat) != rows * columns:
         raise ValueError(f"{where}: {name} has {len(flat)} values, expected {rows * columns}")
-    if not np.isfinite(flat).all():
-        raise ValueError(f"{where}: {name} holds NaN or infinity")
     return flat.reshape(rows, columns)
+
+
+def _is_rotation(matrix: Float[ndarray, "3 3"]) -> bool:
+    """Whether the rows are orthonormal and right-handed, within the precision of the official files."""
+    if np.abs(matrix).max() > 1.01:
+        return False
+    return bool(np.allclose(matrix @ matrix.T, np.eye(3), atol=0.01) and np.linalg.det(matrix) > 0)
 
 
 def _transform(matrix: Float[ndarray, "rows 4"], points_m: Float[ndarray, "point 3"]) -> Float[ndarray, "point 3"]:

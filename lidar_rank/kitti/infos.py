@@ -1,8 +1,11 @@
-"""The dictionaries that mmdet3d 1.4's stock KittiDataset and DataBaseSampler read, in their key names and units."""
+"""Annotation files: the dictionaries that mmdet3d 1.4's KittiDataset and DataBaseSampler read, with their keys."""
 
+import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,17 +23,19 @@ LABEL_OF: Final = {**{name: label for label, name in enumerate(CLASSES)}, DONT_C
 METAINFO: Final = {"categories": LABEL_OF, "dataset": "kitti", "info_version": "1.1"}
 DATABASE_FOLDER: Final = "kitti_gt_database"
 
+Checked = TypeVar("Checked")
+
 
 @dataclass(frozen=True, eq=False)
 class AnnotatedFrame:
-    """What the small files of one frame say.
+    """Labels and calibration of one frame.
 
     Attributes:
-        frame: Where the files are.
-        calibration: The calibration.
+        frame: The frame.
+        calibration: Its calibration.
         image_size: Width and height in pixels.
         labels: The objects of all frames.
-        rows: Which of them are this frame's: boxes of :data:`CLASSES` and DontCare, in the label file's order.
+        rows: Indices of this frame's objects of :data:`CLASSES` and DontCare areas, in the label file's order.
     """
 
     frame: Frame
@@ -119,6 +124,93 @@ def database_entries(annotated: AnnotatedFrame, points_in_objects: list[int]) ->
         }
         for i, row in enumerate(rows)
     ]
+
+
+def read_infos(path: Path) -> list[dict[str, Any]]:
+    """Read ``kitti_infos_*.pkl`` and check what training and testing use of it.
+
+    Args:
+        path: File written by ``lidar-rank create-data``, or by mmdet3d 1.x.
+
+    Returns:
+        One entry per frame, as :func:`frame_info` makes it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or in another format; the message names it.
+    """
+    return _read_pickle(path, _checked_infos)
+
+
+def read_image_sizes(path: Path) -> dict[str, tuple[int, int]]:
+    """Read width and height in pixels of the image of each frame, by the frame's name, from ``kitti_infos_*.pkl``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or in another format; the message names it.
+    """
+    return {Path(info["lidar_points"]["lidar_path"]).stem: _image_size(info) for info in read_infos(path)}
+
+
+def read_database_infos(path: Path) -> dict[str, list[dict[str, Any]]]:
+    """Read ``kitti_dbinfos_train.pkl`` and check what training uses of it.
+
+    Returns:
+        By class, one entry per object, as :func:`database_entries` makes it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or in another format; the message names it.
+    """
+    return _read_pickle(path, _checked_database_infos)
+
+
+def _read_pickle(path: Path, check: Callable[[Any], Checked]) -> Checked:
+    content = path.read_bytes()
+    try:
+        return check(pickle.loads(content))
+    except Exception as error:  # a damaged pickle raises errors of almost any type
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ValueError(
+            f"{path}: damaged, or not in the format of mmdet3d 1.x ({reason}): run 'lidar-rank create-data' again"
+        ) from error
+
+
+def _checked_infos(content: Any) -> list[dict[str, Any]]:
+    labels = {LABEL_OF[DONT_CARE], *content["metainfo"]["categories"].values()}
+    for info in content["data_list"]:
+        Path(info["lidar_points"]["lidar_path"])
+        _image_size(info)
+        _check_finite(info["images"]["CAM2"]["lidar2cam"], (4, 4))
+        instances = info["instances"]
+        if not {each[key] for each in instances for key in ("bbox_label", "bbox_label_3d")} <= labels:
+            raise ValueError(f"frame {info['lidar_points']['lidar_path']} has an unknown class")
+        if instances:
+            _check_finite([each["bbox_3d"] for each in instances], (len(instances), 7))
+    return content["data_list"]
+
+
+def _image_size(info: dict[str, Any]) -> tuple[int, int]:
+    camera = info["images"]["CAM2"]
+    width_px, height_px = int(camera["width"]), int(camera["height"])
+    if min(width_px, height_px) < 1:
+        raise ValueError(f"an image is {width_px} x {height_px} pixels")
+    return width_px, height_px
+
+
+def _checked_database_infos(content: Any) -> dict[str, list[dict[str, Any]]]:
+    for entries in content.values():
+        for entry in entries:
+            Path(entry["path"])
+            _check_finite(entry["box3d_lidar"], (7,))
+            _check_finite([entry["difficulty"], entry["num_points_in_gt"]], (2,))
+    return dict(content)
+
+
+def _check_finite(values: Any, shape: tuple[int, ...]) -> None:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise ValueError(f"expected {shape} finite numbers, got {values}")
 
 
 def _instances(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[dict[str, Any]]:

@@ -40,7 +40,7 @@ INFO_NAMES: Final = {split: f"kitti_infos_{split}.pkl" for split in SPLITS}
 DATABASE_INFOS_NAME: Final = "kitti_dbinfos_train.pkl"
 JOURNAL_NAME: Final = "kitti_preparation.jsonl"
 FORMAT_VERSION: Final = 1
-"""Part of every journal line; raise it when the same inputs shall give other outputs."""
+"""Part of every journal line; increase it when the same inputs are to give other outputs."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class PreparationSummary:
     Attributes:
         frames: Number of frames by split.
         prepared: Frames that this call processed.
-        kept: Frames whose outputs of an earlier call were whole and still fit their inputs.
+        kept: Frames whose outputs of an earlier call are complete and still fit their inputs.
         database: Objects in the database by class.
-        ignored: Labelled objects by name that the host does not know; they are in no output.
+        ignored: Number of labelled objects by class, for classes that mmdet3d does not know; no output has them.
     """
 
     frames: dict[str, int]
@@ -69,11 +69,12 @@ def prepare_kitti(
 
     Writes, below ``root``: ``*/velodyne_reduced`` (the points inside the image), ``kitti_gt_database`` and
     ``kitti_dbinfos_train.pkl`` (the points inside each training object), ``kitti_infos_{train,val,trainval,test}.pkl``.
-    Everything but the values of the scans is checked before the first file is written. An interrupted call is taken up
-    where it stopped: a frame is kept if its outputs are whole and its inputs have the size and time they had.
+    Everything but the values of the scans is checked before the first file is written. An interrupted call can be
+    repeated: it keeps the frames whose outputs are complete and whose inputs have the same size and modification time.
 
     Args:
-        root: Folder with ``training/{velodyne,calib,label_2}`` and ``ImageSets/train.txt``; the rest is optional.
+        root: Folder in KITTI format; see :func:`lidar_rank.kitti.root.read_splits` for what it must hold. Any of the
+            splits may be absent. Without ``train`` there is no object database.
         image_size: Width and height in pixels for frames without an image.
         jobs: Threads; by default one per processor.
         progress: Show progress bars.
@@ -92,14 +93,14 @@ def prepare_kitti(
         raise ValueError(f"jobs and image_size must be at least 1, got {jobs=} and {image_size=}")
     splits = read_splits(root)
     annotated, ignored = _annotate(root, splits, image_size, progress)
-    train = set(splits["train"])
+    train = set(splits.get("train", []))
     tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
-    _make_folders(root, annotated)
+    _make_folders(root, annotated, with_database=bool(train))
     journal = _Journal(root / JOURNAL_NAME)
     journal.keep([task.key for task in tasks.values() if task.is_done(journal.records.get(task.key))])
     pending = [task for task in tasks.values() if task.key not in journal.records]
     if pending:
-        # A run that is killed from here on must not leave infos of files that are no longer there.
+        # If this run is killed from here on, it must not leave annotation files that name files which do not exist.
         for name in (DATABASE_INFOS_NAME, *INFO_NAMES.values()):
             (root / name).unlink(missing_ok=True)
         _run(pending, journal, jobs, progress)
@@ -115,12 +116,12 @@ def prepare_kitti(
 
 @dataclass(frozen=True)
 class _Record:
-    """The outputs of a frame are in place.
+    """Journal entry of a frame whose outputs are complete.
 
     Attributes:
-        inputs: What they were made from; see :attr:`_Task.inputs`.
+        inputs: State of the inputs; see :attr:`_Task.inputs`.
         num_points: Points of the reduced cloud.
-        points_in_objects: Those of them inside each object, DontCare left out.
+        points_in_objects: Number of them inside each object, without DontCare areas.
     """
 
     inputs: list[int]
@@ -130,7 +131,7 @@ class _Record:
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """The outputs of one frame: where they are, whether they are whole, and how to make them."""
+    """Preparation of one frame: where its outputs are, whether they are complete, and how to make them."""
 
     root: Path
     annotated: AnnotatedFrame
@@ -143,7 +144,7 @@ class _Task:
 
     @cached_property
     def inputs(self) -> list[int]:
-        """All that the outputs depend on, files by their size and time."""
+        """Everything that the outputs depend on; files by their size and modification time."""
         frame = self.annotated.frame
         paths = [frame.points_path, frame.calibration_path, *([frame.label_path] if frame.is_labelled else [])]
         stats = [path.stat() for path in paths]
@@ -152,11 +153,11 @@ class _Task:
 
     @cached_property
     def database_paths(self) -> list[Path]:
-        """Files of the objects; none outside the training split."""
+        """Files of the objects in the database; none outside the train split."""
         return [self.root / path for path in self.annotated.database_paths] if self.in_database else []
 
     def is_done(self, record: _Record | None) -> bool:
-        """Whether ``record`` is of these inputs, and the outputs are there with the sizes it says."""
+        """Whether ``record`` was made from these inputs, and the outputs exist with the sizes that it states."""
         if record is None or record.inputs != self.inputs:
             return False
         sizes = {self.annotated.frame.reduced_points_path: record.num_points}
@@ -179,24 +180,24 @@ class _Task:
 
 
 class _Journal:
-    """Which frames are done: one line of JSON each, added when the outputs are in place."""
+    """The frames that are prepared: one line of JSON each, added when the outputs are complete."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.records: dict[str, _Record] = {}
-        for line in path.read_text().splitlines() if path.is_file() else ():
-            # A killed run may have torn its last line.
-            with contextlib.suppress(json.JSONDecodeError):
+        for line in path.read_bytes().splitlines() if path.is_file() else ():
+            # A run that was killed may have left a part of a line: that frame is prepared again.
+            with contextlib.suppress(ValueError, TypeError):
                 key, record = json.loads(line)
                 self.records[key] = _Record(**record)
 
     def keep(self, keys: Collection[str]) -> None:
-        """Forget all other frames."""
+        """Remove all other frames."""
         self.records = {key: self.records[key] for key in keys}
         write_atomically(self.path, "".join(map(self._line, self.records)).encode())
 
     def add(self, key: str, record: _Record) -> None:
-        """Remember one more frame."""
+        """Add one frame."""
         self.records[key] = record
         try:
             with self.path.open("a") as file:
@@ -211,7 +212,7 @@ class _Journal:
 def _annotate(
     root: Path, splits: Mapping[str, Sequence[Frame]], image_size: tuple[int, int] | None, progress: bool
 ) -> tuple[dict[Frame, AnnotatedFrame], dict[str, int]]:
-    """Read and check all small files; also count the objects of unknown names."""
+    """Read and check labels, calibrations and image sizes; also count the objects of unknown classes."""
     frames = sorted({frame for frames in splits.values() for frame in frames})
     names = [frame.name for frame in frames if frame.is_labelled]
     labels = read_kitti_labels(root / "training" / "label_2", names)
@@ -248,9 +249,10 @@ def _check_box_sizes(annotated: AnnotatedFrame) -> None:
         raise ValueError(f"{annotated.frame.label_path}: height, width, length of a {name} are {size_m}, expected > 0")
 
 
-def _make_folders(root: Path, frames: Collection[Frame]) -> None:
-    """Make the output folders, and clear them of what killed runs left unfinished."""
-    for folder in {root, root / DATABASE_FOLDER, *(frame.reduced_points_path.parent for frame in frames)}:
+def _make_folders(root: Path, frames: Collection[Frame], *, with_database: bool) -> None:
+    """Make the output folders, and delete the unfinished files of runs that were killed."""
+    folders = {root, *(frame.reduced_points_path.parent for frame in frames)}
+    for folder in folders | ({root / DATABASE_FOLDER} if with_database else set()):
         folder.mkdir(exist_ok=True)
         remove_temporary_files(folder)
 
@@ -277,12 +279,18 @@ def _write_infos(
     counts: Mapping[Frame, list[int]],
     progress: bool,
 ) -> dict[str, int]:
-    """Write all info files; return the number of database objects by class."""
+    """Write all info files, delete those of splits that are gone; return the number of database objects by class."""
     frames_shown = tqdm(annotated, desc="writing infos", unit="frame", disable=not progress)
     infos = {frame: frame_info(annotated[frame], counts[frame]) for frame in frames_shown}
-    for split, frames in splits.items():
-        content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in frames]}
-        write_atomically(root / INFO_NAMES[split], pickle.dumps(content))
+    for split, name in INFO_NAMES.items():
+        if split in splits:
+            content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in splits[split]]}
+            write_atomically(root / name, pickle.dumps(content))
+        else:
+            (root / name).unlink(missing_ok=True)
+    if "train" not in splits:
+        (root / DATABASE_INFOS_NAME).unlink(missing_ok=True)
+        return {}
     database: dict[str, list[dict[str, Any]]] = defaultdict(list)
     entries = (entry for frame in splits["train"] for entry in database_entries(annotated[frame], counts[frame]))
     for group_id, entry in enumerate(entries):

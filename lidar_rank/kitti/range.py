@@ -1,4 +1,4 @@
-"""Evaluation of detectors that see a part of the scene."""
+"""Ground truth for detectors that cover only a part of the scene."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,12 +10,12 @@ import numpy as np
 from lidar_rank.kitti.calibration import read_calibration
 from lidar_rank.kitti.labels import KittiObjects
 
-# An occlusion level that KITTI does not have: such objects are neither hits nor misses at any difficulty.
+# KITTI has no such occlusion level: these objects count neither as found nor as missed at any difficulty.
 BEYOND_EVERY_DIFFICULTY: Final = 4
 
 
 def ignore_outside_range(objects: KittiObjects, calib_dir: Path, range_m: Sequence[float]) -> KittiObjects:
-    """Make objects that a detector cannot see too hard for every difficulty.
+    """Let the evaluation ignore objects outside the range of a detector.
 
     Args:
         objects: Ground truth.
@@ -24,7 +24,7 @@ def ignore_outside_range(objects: KittiObjects, calib_dir: Path, range_m: Sequen
             seen from above, are ignored.
 
     Returns:
-        The objects with another occlusion where they are outside.
+        The same objects; those outside have an occlusion level that is ignored at every difficulty.
     """
     low_m, high_m = np.array(range_m[:2]), np.array(range_m[3:5])
     outside = np.zeros(len(objects), dtype=bool)

@@ -1,16 +1,24 @@
-"""A KITTI-format root: its frames, its splits, and whether the files of all frames are there."""
+"""A KITTI-format root: its frames, its splits, and a check that no file is missing."""
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from lidar_rank.kitti.labels import read_frame_ids
 
 SPLITS: Final = ("train", "val", "trainval", "test")
-EXPECTED_ENTRIES: Final = ("training/velodyne", "training/calib", "training/label_2", "ImageSets/train.txt")
+FOLDERS_OF_FRAMES: Final = {
+    "training": ("training/velodyne", "training/calib", "training/label_2"),
+    "testing": ("testing/velodyne", "testing/calib"),
+}
 SPLIT_LISTS_URL: Final = "https://github.com/traveller59/second.pytorch/tree/master/second/data/ImageSets"
+
+
+def folder_of_split(split: str) -> str:
+    """Name of the folder with the frames of a split: ``testing``, which has no labels, or ``training``."""
+    return "testing" if split == "test" else "training"
 
 
 @dataclass(frozen=True, order=True)
@@ -19,11 +27,16 @@ class Frame:
 
     Attributes:
         folder: ``ROOT/training`` or ``ROOT/testing``; only training frames have labels.
-        name: The six digits that all files of the frame are named after.
+        name: Six digits, the name of all files of the frame.
     """
 
     folder: Path
     name: str
+
+    @classmethod
+    def of_scan(cls, points_path: Path) -> Self:
+        """The frame that a file of ``velodyne`` or ``velodyne_reduced`` belongs to."""
+        return cls(points_path.parent.parent, points_path.stem)
 
     @property
     def is_labelled(self) -> bool:
@@ -47,12 +60,12 @@ class Frame:
 
     @property
     def label_path(self) -> Path:
-        """The objects of a training frame."""
+        """The label file of a training frame."""
         return self.folder / "label_2" / f"{self.name}.txt"
 
     @property
     def image_path(self) -> Path:
-        """The left colour image; a root may do without."""
+        """The left colour image; optional where the image size is given."""
         return self.folder / "image_2" / f"{self.name}.png"
 
 
@@ -60,44 +73,51 @@ def read_splits(root: Path) -> dict[str, list[Frame]]:
     """Find the frames of each split and check that their files are there.
 
     Args:
-        root: A KITTI-format folder with ``training`` and ``ImageSets/train.txt``. ``val.txt`` and ``trainval.txt`` are
-            optional; without the latter, trainval is train followed by val. ``test.txt`` counts where ``testing`` is
-            there too, since the usual lists name test frames that many do not download.
+        root: A KITTI-format folder with one or more of ``ImageSets/{train,val,trainval,test}.txt``, and the folders of
+            the frames that these lists name. Without ``trainval.txt``, trainval is train followed by val. ``test.txt``
+            counts only where there is a folder ``testing``: the usual lists name test frames that many users do not
+            download.
 
     Returns:
         Frames by split, in the order of the lists.
 
     Raises:
-        FileNotFoundError: the root is missing, is not KITTI, or lacks files of listed frames.
+        FileNotFoundError: the root is missing, is not in KITTI format, or lacks files of listed frames.
         ValueError: a list is empty, names a frame twice, or names something else; the message names the list.
     """
-    _check_layout(root)
-    splits = {
-        split: _read_split(root, split)
-        for split in SPLITS
-        if (root / "ImageSets" / f"{split}.txt").is_file() and (split != "test" or (root / "testing").is_dir())
-    }
-    splits.setdefault("trainval", list(dict.fromkeys(splits["train"] + splits.get("val", []))))
+    listed = [split for split in SPLITS if _list_path(root, split).is_file()]
+    if "test" in listed and not (root / "testing").is_dir() and listed != ["test"]:
+        listed.remove("test")
+    _check_layout(root, listed)
+    splits = {split: _read_split(root, split) for split in listed}
+    if "train" in splits:
+        splits.setdefault("trainval", list(dict.fromkeys(splits["train"] + splits.get("val", []))))
     return splits
 
 
-def _check_layout(root: Path) -> None:
+def _list_path(root: Path, split: str) -> Path:
+    return root / "ImageSets" / f"{split}.txt"
+
+
+def _check_layout(root: Path, listed: Sequence[str]) -> None:
     if not root.is_dir():
         raise FileNotFoundError(f"no folder {root}")
-    missing = [entry for entry in EXPECTED_ENTRIES if not (root / entry).exists()]
+    needed = {folder_of_split(split) for split in listed} or {"training"}
+    missing = [entry for folder in sorted(needed) for entry in FOLDERS_OF_FRAMES[folder] if not (root / entry).is_dir()]
+    if not listed:
+        missing.append(f"list of frames ImageSets/{{{','.join(SPLITS)}}}.txt (the usual ones are at {SPLIT_LISTS_URL})")
     if missing:
         found = ", ".join(sorted(path.name for path in root.iterdir())[:10]) or "nothing"
-        hint = f" (the usual lists are at {SPLIT_LISTS_URL})" if "ImageSets/train.txt" in missing else ""
-        raise FileNotFoundError(f"{root} is no KITTI root: it has no {', '.join(missing)}{hint}; found there: {found}")
+        raise FileNotFoundError(f"{root} is not a KITTI root: it has no {', no '.join(missing)}; found there: {found}")
 
 
 def _read_split(root: Path, split: str) -> list[Frame]:
-    path = root / "ImageSets" / f"{split}.txt"
+    path = _list_path(root, split)
     names = read_frame_ids(path)
     for name in names:
-        if not re.fullmatch(r"\d{6}", name):
+        if not re.fullmatch(r"[0-9]{6}", name):
             raise ValueError(f"{path}: expected frames of six digits, such as 000007, got {name[:60]!r}")
-    frames = [Frame(root / ("testing" if split == "test" else "training"), name) for name in names]
+    frames = [Frame(root / folder_of_split(split), name) for name in names]
     _check_files(path, [frame.points_path for frame in frames])
     _check_files(path, [frame.calibration_path for frame in frames])
     _check_files(path, [frame.label_path for frame in frames if frame.is_labelled])

@@ -1,31 +1,30 @@
-"""What every loss shares: the call, its checks, ranking groups, reduction, and the module form."""
+"""What every loss shares: the call, its checks, ranking groups, reduction, ranks, and the module form."""
 
 import functools
-import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lidar_rank.losses._options import NonNegative, Reduction, Scope, checks_options, options_of
 from lidar_rank.losses._shapes import Bool, Float, Int
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
-
-SCOPES = ("image", "batch")
-REDUCTIONS = ("none", "mean", "sum")
-NONFINITE = ("raise", "drop")
-TENSOR_INPUTS = ("logits", "labels", "pred", "target", "iou", "level", "prior", "step", "smooth")
 
 # Stands where a candidate takes no part. Finite, so that 0 * ABSENT is 0 where 0 * inf would be NaN.
 ABSENT = -1e30
 
 
 def classification_loss(function: LossFunction) -> LossFunction:
-    """Give ``function`` the contract: inputs are checked, arithmetic is float32 or wider whatever autocast says."""
+    """Give ``function`` the contract: inputs and options are checked, and arithmetic is float32 or wider.
+
+    Options are the keyword-only parameters whose annotations say which numbers or words they take.
+    """
+    with_options = checks_options(function)
 
     @functools.wraps(function)
     def checked(
@@ -33,20 +32,22 @@ def classification_loss(function: LossFunction) -> LossFunction:
     ) -> Tensor:
         check_classification_inputs(logits, labels, iou, level)
         with full_precision(logits):
-            wide_iou = None if iou is None else widen(iou)
-            return function(widen(logits), labels, iou=wide_iou, level=level, **options)
+            logits = widen(logits)
+            return with_options(logits, labels, iou=_like(iou, logits), level=level, **options)
 
     return cast(LossFunction, checked)
 
 
 def localization_loss(function: LossFunction) -> LossFunction:
     """As :func:`classification_loss`, for losses on encoded boxes."""
+    with_options = checks_options(function)
 
     @functools.wraps(function)
     def checked(pred: Tensor, target: Tensor, *, iou: Tensor | None = None, **options: Any) -> Tensor:
         check_localization_inputs(pred, target, iou)
         with full_precision(pred):
-            return function(widen(pred), widen(target), iou=None if iou is None else widen(iou), **options)
+            pred = widen(pred)
+            return with_options(pred, widen(target), iou=_like(iou, pred), **options)
 
     return cast(LossFunction, checked)
 
@@ -62,11 +63,15 @@ def widen(values: Tensor) -> Tensor:
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
+def _like(iou: Tensor | None, values: Tensor) -> Tensor | None:
+    return None if iou is None else iou.to(values.dtype)
+
+
 # ---------------------------------------------------------------------------------------------------------- checks
 
 
 def check_classification_inputs(logits: Tensor, labels: Tensor, iou: Tensor | None, level: Tensor | None) -> None:
-    """Raise a ValueError that names the argument; values off the CPU are checked without a synchronisation."""
+    """Raise a ValueError that names the argument."""
     if logits.ndim != 3 or logits.shape[2] == 0 or not logits.is_floating_point():
         raise ValueError(f"logits must be a float tensor (image, candidate, class), got {describe(logits)}")
     if labels.shape != logits.shape[:2] or labels.dtype != torch.int64:
@@ -81,13 +86,13 @@ def check_classification_inputs(logits: Tensor, labels: Tensor, iou: Tensor | No
         require(
             (low >= -1) & (high <= classes),
             f"labels must lie in [-1, {classes}]: -1 ignored, 0..{classes - 1} an object's class, {classes} background",
-            labels,
+            lambda: range_of(labels),
         )
     require_finite("logits", logits)
 
 
 def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) -> None:
-    """Raise a ValueError that names the argument; values off the CPU are checked without a synchronisation."""
+    """Raise a ValueError that names the argument."""
     if pred.ndim != 2 or not pred.is_floating_point():
         raise ValueError(f"pred must be a float tensor (positive, dimension), got {describe(pred)}")
     if target.shape != pred.shape or not target.is_floating_point():
@@ -98,42 +103,36 @@ def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) 
     require_finite("target", target)
 
 
-def require(condition: Bool[Tensor, ""], message: str, got: Tensor) -> None:
-    """Raise a ValueError on the CPU; on a device queue an assertion, because reading the answer would stall it."""
-    if condition.device.type != "cpu":
+def require(condition: Bool[Tensor, ""], message: str, found: Callable[[], str]) -> None:
+    """Raise a ValueError unless ``condition`` holds; ``found`` tells what was got instead.
+
+    On CUDA an assertion is queued, because reading the answer would stall the device. On every other device the answer
+    is read. A tensor on the meta device has no values to check.
+    """
+    if condition.is_meta:
+        return
+    if condition.is_cuda:
         torch._assert_async(condition, message)
     elif not condition:
-        raise ValueError(f"{message}; got values from {got.min().item()} to {got.max().item()}")
+        raise ValueError(f"{message}; {found()}")
 
 
 def require_finite(name: str, values: Float[Tensor, "..."]) -> None:
     """Refuse inf and NaN."""
-    message = f"{name} must be finite (a module with nonfinite='drop' leaves such candidates out and counts them)"
-    if values.device.type != "cpu":
-        torch._assert_async(values.isfinite().all(), message)
-    # One sum is several times cheaper than the exact test, and no inf or NaN gets past it.
-    elif not widen(values.detach()).sum().isfinite() and not values.isfinite().all():
-        raise ValueError(f"{message}; {int((~values.isfinite()).sum())} of {values.numel()} values are not")
+    # On a CPU one sum is several times cheaper than the exact test, and no inf or NaN gets past it.
+    if values.device.type == "cpu" and widen(values.detach()).sum().isfinite():
+        return
+    finite = values.isfinite()
+    require(
+        finite.all(),
+        f"{name} must be finite (a module with nonfinite='drop' leaves such candidates out and counts them)",
+        lambda: f"{int((~finite).sum())} of {values.numel()} values are not",
+    )
 
 
-def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
-    """Refuse an option string that is not one of ``choices``."""
-    if value not in tuple(choices):
-        raise ValueError(f"{name} must be one of {tuple(choices)}, got {value!r}")
-
-
-def check_above(bound: float, **options: float) -> None:
-    """Refuse options that are not greater than ``bound``."""
-    for name, value in options.items():
-        if not value > bound:
-            raise ValueError(f"{name} must be > {bound:g}, got {value!r}")
-
-
-def check_within(low: float, high: float, **options: float) -> None:
-    """Refuse options outside [low, high]."""
-    for name, value in options.items():
-        if not low <= value <= high:
-            raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value!r}")
+def range_of(values: Tensor) -> str:
+    """Say which values were got, for messages."""
+    return f"got values from {values.min().item()} to {values.max().item()}"
 
 
 def require_iou(name: str, iou: Tensor | None) -> Tensor:
@@ -151,13 +150,12 @@ def describe(tensor: Tensor) -> str:
 # -------------------------------------------------------------------------------------------- groups and reduction
 
 
-def to_groups(scope: str, *tensors: Tensor) -> list[Tensor]:
+def to_groups(scope: Scope, *tensors: Tensor) -> list[Tensor]:
     """View ``(image, candidate, ...)`` tensors, logits and labels first, as ``(group, candidate, ...)``.
 
     With ``scope="image"`` an image is a group, with ``"batch"`` all images are one. Groups hold at least one
     candidate: an empty one gets an ignored candidate, so that no loss needs a branch for it.
     """
-    check_choice("scope", scope, SCOPES)
     grouped = [t.flatten(0, 1).unsqueeze(0) if scope == "batch" else t for t in tensors]
     if grouped[0].shape[1] == 0:
         return [F.pad(t, (0, 0) * (t.ndim - 2) + (0, 1), value=-1 if t is grouped[1] else 0) for t in grouped]
@@ -182,11 +180,6 @@ def negative_entries(labels: Int[Tensor, "group candidate"], classes: int) -> Bo
     An object is a negative example of every class but its own.
     """
     return (labels >= 0).unsqueeze(-1) > positive_entries(labels, classes)
-
-
-def is_object(labels: Int[Tensor, "group candidate"], classes: int) -> Bool[Tensor, "group candidate"]:
-    """Which candidates are positives of any class."""
-    return (labels >= 0) & (labels < classes)
 
 
 def has_candidates(labels: Int[Tensor, "group candidate"]) -> Bool[Tensor, " group"]:
@@ -247,40 +240,98 @@ def positive_iou(iou: Float[Tensor, "..."], positive: Bool[Tensor, "..."]) -> Fl
 
 
 def reduce_groups(
-    loss: Float[Tensor, " group"], counted: Bool[Tensor, " group"], reduction: str
+    loss: Float[Tensor, " group"], counted: Bool[Tensor, " group"], reduction: Reduction
 ) -> Float[Tensor, "..."]:
-    """Reduce one value per group; groups that are not ``counted`` are 0 and have no part in the mean."""
-    check_choice("reduction", reduction, REDUCTIONS)
+    """Reduce one value per group; groups that are not ``counted`` are 0 and have no part in the mean.
+
+    The mean is over the groups of all ranks.
+    """
     loss = torch.where(counted, loss, 0.0)
     if reduction == "none":
         return loss
-    return loss.sum() / counted.sum().clamp(min=1) if reduction == "mean" else loss.sum()
+    return loss.sum() / shared_count(counted.sum(), loss.dtype) if reduction == "mean" else loss.sum()
 
 
-def reduce_rows(loss: Float[Tensor, "positive dimension"], reduction: str) -> Float[Tensor, "..."]:
-    """Sum a localization loss over dimensions, then reduce over positives; no positive gives a zero with a graph."""
-    check_choice("reduction", reduction, REDUCTIONS)
+def reduce_entries(
+    total: Float[Tensor, " group"],
+    number: Int[Tensor, " group"],
+    counted: Bool[Tensor, " group"],
+    scope: Scope,
+    reduction: Reduction,
+) -> Float[Tensor, "..."]:
+    """Divide each group's sum over its entries by their ``number``, then reduce as :func:`reduce_groups` does.
+
+    With ``scope="batch"`` the one group goes on in the batches of the other ranks: its number is that of all of them.
+    """
+    if scope == "batch":
+        loss = total / shared_count(number, total.dtype)
+        return loss if reduction == "none" else loss.sum()
+    return reduce_groups(total / number.clamp(min=1), counted, reduction)
+
+
+def reduce_rows(loss: Float[Tensor, "positive dimension"], reduction: Reduction) -> Float[Tensor, "..."]:
+    """Sum a localization loss over dimensions, then reduce over positives; no positive gives a zero with a graph.
+
+    The mean is over the positives of all ranks.
+    """
     if reduction == "none":
         return loss.sum(-1)
-    return loss.sum() / max(loss.shape[0], 1) if reduction == "mean" else loss.sum()
+    total = loss.sum()
+    return total / shared_count(total.new_full((), len(loss)), loss.dtype) if reduction == "mean" else total
+
+
+# ----------------------------------------------------------------------------------------------------------- ranks
+
+
+def ranks() -> int:
+    """Number of processes that share a batch: those of a distributed run while gradients are recorded, else 1.
+
+    Without gradients, as when one rank alone evaluates, nothing will be averaged and no other rank need take part.
+    """
+    if torch.is_grad_enabled() and torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size()
+    return 1
 
 
 def mean_over_ranks(values: Tensor) -> Tensor:
-    """Average over the ranks of a distributed run, if there is one; every rank must call."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+    """Average ``values``, which are constants to the gradient, over the ranks of a distributed run, if there is one.
+
+    This is how a loss normalises itself in a distributed run. DistributedDataParallel averages the gradients of the
+    ranks, so a loss whose normaliser (a number of positives, of groups or of entries, a sum of losses, a histogram) is
+    the average over ranks has the gradient that one process has on the joined batch. A rank's own normaliser would let
+    each of its few objects weigh more than those of a rank with many.
+
+    Every rank must make the same calls whatever its batch holds, or all of them wait for ever: call it unconditionally
+    or on options alone, never on the number of positives, and outside ``torch.no_grad()``. In turn a loss must be
+    computed on every rank, also where a rank has no object.
+    """
+    number = ranks()
+    if number == 1:
         return values
-    total = values.clone()
+    total = values.detach().clone()
     torch.distributed.all_reduce(total)
-    return total / torch.distributed.get_world_size()
+    return total / number
+
+
+def shared_count(count: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return a normaliser from this rank's count: the average over ranks, of a total that is at least 1."""
+    return mean_over_ranks(count.to(dtype)).clamp(min=1 / ranks())
+
+
+# ------------------------------------------------------------------------------------- gradients that are set by hand
 
 
 class _WithGradient(torch.autograd.Function):
     """A value per group whose gradient is given, for losses that set it by hand."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, *tensors: Tensor) -> Tensor:
-        ctx.save_for_backward(*tensors[len(tensors) // 2 :])
+    def forward(value: Tensor, *_tensors: Tensor) -> Tensor:
         return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
+        tensors = inputs[1:]
+        ctx.save_for_backward(*tensors[len(tensors) // 2 :])
 
     @staticmethod
     @once_differentiable
@@ -305,12 +356,15 @@ class FunctionalLoss(nn.Module):
 
     function: Callable[..., Tensor]
 
-    def __init__(self, *, loss_weight: float = 1.0, **options: Any) -> None:
+    @checks_options
+    def __init__(self, *, loss_weight: NonNegative = 1.0, **options: Any) -> None:
         super().__init__()
-        known = [name for name in inspect.signature(self.function).parameters if name not in TENSOR_INPUTS]
+        known = options_of(self.function)
         unknown = [name for name in options if name not in known]
         if unknown:
-            raise TypeError(f"{type(self).__name__} has no option {unknown}; it takes loss_weight, {', '.join(known)}")
+            own = [name for cls in type(self).__mro__ if issubclass(cls, FunctionalLoss) for name in options_of(cls)]
+            takes = ", ".join(dict.fromkeys(own + list(known)))
+            raise TypeError(f"{type(self).__name__} has no option {unknown}; it takes {takes}")
         self.loss_weight = loss_weight
         self.options = options
 
@@ -320,33 +374,46 @@ class FunctionalLoss(nn.Module):
             f"{name}={value!r}" for name, value in {"loss_weight": self.loss_weight, **self.options}.items()
         )
 
+    def __call__(self, *inputs: Any, **named: Any) -> Any:
+        """Refuse the call of a head that flattens the batch and passes a weight of each candidate."""
+        if len(inputs) > 2 or "avg_factor" in named:
+            raise ValueError(
+                f"{type(self).__name__} takes two inputs that keep the images apart, got {len(inputs)} and"
+                f" {', '.join(named) or 'no others'}: a stock head of mmdet or mmdet3d flattens the batch; use the head"
+                " of scope lidar_rank that derives from it, or wrap a classification loss in lidar_rank.FlatLoss"
+            )
+        return super().__call__(*inputs, **named)
+
 
 class ClassificationLoss(FunctionalLoss):
     """Module form of a ``loss(logits, labels, *, iou=None, level=None)`` function.
 
     Args:
-        loss_weight: Factor of the loss.
+        loss_weight: Factor of the loss, >= 0.
         nonfinite: ``"raise"`` refuses inf and NaN among the logits; ``"drop"`` treats their candidates as ignored and
             counts them in the buffer ``dropped``.
         **options: Options of the function.
     """
 
     dropped: Tensor
+    prior_prob: ClassVar[float] = 0.01
+    """Score that a classifier should give every candidate at the start of training with this loss."""
 
-    def __init__(self, *, loss_weight: float = 1.0, nonfinite: str = "raise", **options: Any) -> None:
-        super().__init__(loss_weight=loss_weight, **options)
-        check_choice("nonfinite", nonfinite, NONFINITE)
+    @checks_options
+    def __init__(self, *, nonfinite: Literal["raise", "drop"] = "raise", **options: Any) -> None:
+        super().__init__(**options)
         self.nonfinite = nonfinite
         self.register_buffer("dropped", torch.zeros((), dtype=torch.int64), persistent=False)
         nothing = torch.zeros(0, 0, 1)
-        self.function(nothing, torch.zeros(0, 0, dtype=torch.int64), iou=nothing[..., 0], **options)
+        with torch.no_grad():  # no rank waits for another
+            self.function(nothing, torch.zeros(0, 0, dtype=torch.int64), iou=nothing[..., 0], **self.options)
 
     def forward(self, logits: Tensor, labels: Tensor, **inputs: Tensor | None) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
         if self.nonfinite == "drop":
             finite = logits.isfinite()
             kept = finite.all(-1)
-            self.dropped += (~kept).sum()
+            set_buffers(self, dropped=self.dropped + (~kept).sum())
             logits, labels = torch.where(finite, logits, 0.0), torch.where(kept, labels, -1)
         return self.loss_weight * self.compute(logits, labels, **inputs)
 
@@ -359,14 +426,15 @@ class LocalizationLoss(FunctionalLoss):
     """Module form of a ``loss(pred, target, *, iou=None)`` function.
 
     Args:
-        loss_weight: Factor of the loss.
+        loss_weight: Factor of the loss, >= 0.
         **options: Options of the function.
     """
 
-    def __init__(self, *, loss_weight: float = 1.0, **options: Any) -> None:
-        super().__init__(loss_weight=loss_weight, **options)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         nothing = torch.zeros(0, 1)
-        self.function(nothing, nothing, iou=nothing[:, 0], **options)
+        with torch.no_grad():  # no rank waits for another
+            self.function(nothing, nothing, iou=nothing[:, 0], **self.options)
 
     def forward(self, pred: Tensor, target: Tensor, **inputs: Tensor | None) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
@@ -375,3 +443,30 @@ class LocalizationLoss(FunctionalLoss):
     def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the unweighted loss; a loss with state overrides this."""
         return self.function(pred, target, **inputs, **self.options)
+
+
+class _OutsideTransforms(torch.autograd.Function):
+    """Runs an action on tensors as they are outside the transforms of torch.func, which wrap what they trace."""
+
+    @staticmethod
+    def forward(action: Callable[..., None], *tensors: Tensor) -> Tensor:
+        action(*tensors)
+        return tensors[0].new_empty(0)
+
+    @staticmethod
+    def setup_context(_ctx: Any, _inputs: tuple[Any, ...], _output: Tensor) -> None:
+        """Nothing is kept: no gradient passes."""
+
+    @staticmethod
+    def backward(ctx: Any, _grad: Tensor) -> tuple[None, ...]:
+        return (None,) * len(ctx.needs_input_grad)
+
+
+def set_buffers(module: nn.Module, **values: Tensor) -> None:
+    """Set buffers of ``module``; under ``torch.func.grad`` too, whose tensors are void once it has returned."""
+
+    def action(*plain: Tensor) -> None:
+        for name, value in zip(values, plain, strict=True):
+            setattr(module, name, value)
+
+    _OutsideTransforms.apply(action, *(value.detach() for value in values.values()))

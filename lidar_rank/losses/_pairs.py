@@ -11,14 +11,14 @@ from torch.nn import functional as F
 
 from lidar_rank.losses._shapes import Float
 
+WITHOUT_FLOAT64 = ("mps",)  # devices whose float64 arithmetic is done on the CPU
+
 
 class _ChebyshevMoments(torch.autograd.Function):
     """``sum_i weight_i T_l(2 score_i - 1)`` over dim 1 for l < order, without a tensor of order times the size."""
 
     @staticmethod
-    def forward(ctx: Any, score: Tensor, weight: Tensor, order: int) -> Tensor:
-        ctx.save_for_backward(score, weight)
-        ctx.order = order
+    def forward(score: Tensor, weight: Tensor, order: int) -> Tensor:
         x = 2 * score - 1
         # T_l obeys a linear recurrence, so weight * T_l obeys it too.
         last, current = weight.expand_as(score), weight * x
@@ -27,6 +27,11 @@ class _ChebyshevMoments(torch.autograd.Function):
             last, current = current, 2 * x * current - last
             moments.append(current.sum(1))
         return torch.stack(moments, -1)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], _output: Tensor) -> None:
+        score, weight, ctx.order = inputs
+        ctx.save_for_backward(score, weight)
 
     @staticmethod
     @once_differentiable
@@ -101,12 +106,16 @@ def truncated_power_sums(
     Differentiable in ``bound`` and ``score``. Piecewise polynomial kernels are differences of such sums.
     """
     # Prefix sums of float32 lose the small differences that the polynomial below takes.
-    score, order = score.double().sort(1)
-    weight = weight.double().gather(1, order)
-    place = torch.searchsorted(score.detach(), bound.detach().double().contiguous())
-    wide = bound.double()
+    wide, score, weight = (_double(values) for values in (bound, score, weight))
+    score, order = score.sort(1)
+    weight = weight.gather(1, order)
+    place = torch.searchsorted(score.detach(), wide.detach().contiguous())
     total = torch.zeros_like(wide)
     for degree in range(power + 1):
         prefix = F.pad((weight * score**degree).cumsum(1), (1, 0)).gather(1, place)
         total = total + math.comb(power, degree) * (-1) ** degree * wide ** (power - degree) * prefix
-    return total.to(bound.dtype)
+    return total.to(bound.device, bound.dtype)
+
+
+def _double(values: Tensor) -> Tensor:
+    return (values.cpu() if values.device.type in WITHOUT_FLOAT64 else values).double()

@@ -3,12 +3,11 @@
 import torch
 from torch import Tensor
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
-    check_above,
     classification_loss,
-    is_object,
     negative_entries,
     own_entries,
     pack,
@@ -17,8 +16,11 @@ from lidar_rank.losses._common import (
     to_groups,
     with_gradient,
 )
+from lidar_rank.losses._options import Positive, Reduction, Scope
 from lidar_rank.losses._pairs import truncated_power_sums
 from lidar_rank.losses._shapes import Bool, Float, Int
+
+__all__ = ["APLoss", "ap_loss"]
 
 
 @classification_loss
@@ -28,10 +30,10 @@ def ap_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    delta: float = 1.0,
+    delta: Positive = 1.0,
     interpolate: bool = True,
-    scope: str = "batch",
-    reduction: str = "mean",
+    scope: Scope = "batch",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""One minus the average precision of each group's entries, ranked by their logits.
 
@@ -68,7 +70,6 @@ def ap_loss(
         >>> ap_loss(torch.tensor([[[0.0], [3.0], [-3.0]]]), torch.tensor([[0, 1, 1]]))
         tensor(0.5000)
     """
-    check_above(0, delta=delta)
     logits, labels = to_groups(scope, logits, labels)
     classes, entries = logits.shape[2], logits.flatten(1)
     source, is_pos = pack(is_object(labels, classes))

@@ -6,11 +6,14 @@ from torch.nn import functional as F
 from lidar_rank.losses._common import (
     ClassificationLoss,
     classification_loss,
-    reduce_groups,
+    reduce_entries,
     to_groups,
     truth_sign,
 )
+from lidar_rank.losses._options import Reduction, Scope
 from lidar_rank.losses._shapes import Float, Int
+
+__all__ = ["BinaryCrossEntropyLoss", "cross_entropy_loss"]
 
 
 @classification_loss
@@ -20,8 +23,8 @@ def cross_entropy_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    scope: str = "batch",
-    reduction: str = "mean",
+    scope: Scope = "batch",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Mean of :math:`-\log p_t` over the (candidate, class) entries of candidates that are not ignored.
 
@@ -30,7 +33,7 @@ def cross_entropy_loss(
         labels: 0..C-1 an object's class, C background, -1 ignored.
         iou: Not used.
         level: Not used.
-        scope: The mean is over the ``"batch"`` or over each ``"image"``.
+        scope: The mean is over the ``"batch"``, that of all ranks, or over each ``"image"``.
         reduction: Over groups: ``"mean"``, ``"sum"`` or ``"none"``. The batch is one group.
 
     Returns:
@@ -48,8 +51,7 @@ def cross_entropy_loss(
     kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
     loss = cross_entropy_terms(logits, truth_sign(labels, logits.shape[2], logits.dtype), kept)
     candidates = (labels >= 0).sum(1)
-    means = loss.sum((1, 2)) / (candidates * logits.shape[2]).clamp(min=1)
-    return reduce_groups(means, candidates > 0, reduction)
+    return reduce_entries(loss.sum((1, 2)), candidates * logits.shape[2], candidates > 0, scope, reduction)
 
 
 def cross_entropy_terms(

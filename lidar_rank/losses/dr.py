@@ -2,41 +2,44 @@
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
-    check_above,
-    check_choice,
-    check_within,
+    check_classification_inputs,
     classification_loss,
     describe,
     has_candidates,
-    is_object,
     negative_entries,
     own_entries,
     pack,
+    range_of,
     reduce_groups,
     require,
     to_groups,
     widen,
 )
+from lidar_rank.losses._options import Count, Positive, Range, Reduction, Scope, checks_options
 from lidar_rank.losses._pairs import chebyshev_moments, chebyshev_order, pair_sum, truncated_power_sums
 from lidar_rank.losses._shapes import Bool, Float, Int
 
-SURROGATES = ("logistic", "quadratic", "hinge")
-ABLATIONS = ("none", "neg_only", "all", "worst")
+__all__ = ["DRLoss", "dr_effective_negatives", "dr_loss", "temperature_from_h"]
+
+NEG_TEMPERATURE = 0.1 / math.log(3.5)
+Surrogate = Literal["logistic", "quadratic", "hinge"]
+Ablation = Literal["none", "neg_only", "all", "worst"]
 
 
 def temperature_from_h(h: float, base: float = 1.0) -> float:
     """Return the temperature base / log(h); the paper's best are h = e, base 1 (positives), h = 3.5, base 0.1."""
-    check_above(1, h=h)
-    check_above(0, base=base)
+    if not (h > 1 and base > 0):
+        raise ValueError(f"temperature_from_h needs h > 1 and base > 0, got {h=} and {base=}")
     return base / math.log(h)
 
 
@@ -48,18 +51,18 @@ def dr_loss(
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
     prior: Float[Tensor, "..."] | None = None,
-    margin: float = 0.5,
-    pos_temperature: float = 1.0,
-    neg_temperature: float = 0.1 / math.log(3.5),
-    surrogate: str = "logistic",
-    sharpness: float = 6.0,
-    rho: float = 0.5,
-    scale: float = 4.0,
-    topk_neg: int | None = None,
+    margin: Annotated[float, Range(-1, 1)] = 0.5,
+    pos_temperature: Positive = 1.0,
+    neg_temperature: Positive = NEG_TEMPERATURE,
+    surrogate: Surrogate = "logistic",
+    sharpness: Annotated[float, Range(1e-6, 100)] = 6.0,
+    rho: Positive = 0.5,
+    scale: Positive = 4.0,
+    topk_neg: Count | None = None,
     detach_q: bool = False,
-    ablation: str = "none",
-    scope: str = "image",
-    reduction: str = "mean",
+    ablation: Ablation = "none",
+    scope: Scope = "image",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Rank the worst-case positive distribution of each group above its worst-case negative distribution.
 
@@ -89,7 +92,7 @@ def dr_loss(
         neg_temperature: :math:`\lambda_-`, > 0; smaller looks only at the highest negatives. The default is for the
             candidates of an image; with many more of them the easy ones drown a hard one, and ``topk_neg`` helps.
         surrogate: ``"logistic"``, ``"quadratic"`` or ``"hinge"``.
-        sharpness: :math:`L` of the logistic surrogate, > 0.
+        sharpness: :math:`L` of the logistic surrogate, > 0, at most 100.
         rho: Half width of the quadratic surrogate's smooth part, > 0.
         scale: :math:`\tau`, > 0.
         topk_neg: Keep this many highest negatives of a group (a prior of 0 for the rest). None keeps all.
@@ -109,15 +112,10 @@ def dr_loss(
         >>> dr_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 1, 1]]))
         tensor(2.0324)
     """
-    check_above(0, pos_temperature=pos_temperature, neg_temperature=neg_temperature)
-    check_above(0, sharpness=sharpness, rho=rho, scale=scale, topk_neg=1 if topk_neg is None else topk_neg)
-    check_within(-1, 1, margin=margin)
-    check_choice("surrogate", surrogate, SURROGATES)
-    check_choice("ablation", ablation, ABLATIONS)
     _check_prior(prior, logits, ablation)
     logits, labels, *priors = to_groups(scope, logits, labels, *([] if prior is None else [widen(prior)]))
     neg, pos = _sides(logits.sigmoid(), labels, priors[0] if priors else None, topk_neg)
-    bound = _Surrogate(surrogate, sharpness, rho)
+    bound = _Bound(surrogate, sharpness, rho)
     if ablation == "all":
         loss = _mean_over_pairs(neg, pos, margin, bound)
     elif ablation == "worst":
@@ -138,21 +136,24 @@ class DRLoss(ClassificationLoss):
     """Module form of :func:`dr_loss`."""
 
     function = staticmethod(dr_loss)
+    prior_prob: ClassVar[float] = 0.5
 
 
+@checks_options
 def dr_effective_negatives(
     logits: Float[Tensor, "image candidate class"],
     labels: Int[Tensor, "image candidate"],
     *,
-    neg_temperature: float = 0.1 / math.log(3.5),
-    scope: str = "image",
+    neg_temperature: Positive = NEG_TEMPERATURE,
+    scope: Scope = "image",
 ) -> Float[Tensor, " group"]:
     """How many negatives of each group share the weight q of :func:`dr_loss`: 1 / sum q^2, 0 without negatives.
 
     Near the number of negatives, the loss sees their plain mean and hard ones drown: use a smaller ``neg_temperature``
     or ``topk_neg``.
     """
-    logits, labels = to_groups(scope, logits, labels)
+    check_classification_inputs(logits, labels, None, None)
+    logits, labels = to_groups(scope, widen(logits), labels)
     neg, _ = _sides(logits.detach().sigmoid(), labels, None, None)
     weight, there = _weights(neg, 1 / neg_temperature)
     return torch.where(there, 1 / weight.square().sum(1), 0.0)
@@ -167,10 +168,10 @@ class _Side(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Surrogate:
+class _Bound:
     """Upper bound of the step function, by its name."""
 
-    kind: str
+    kind: Surrogate
     sharpness: float
     rho: float
 
@@ -179,7 +180,8 @@ class _Surrogate:
             return F.softplus(z, beta=self.sharpness)
         if self.kind == "hinge":
             return z.clamp(min=0)
-        return ((z + self.rho).clamp(min=0).square() - (z - self.rho).clamp(min=0).square()) / (4 * self.rho)
+        smooth = z.clamp(-self.rho, self.rho)
+        return (smooth + self.rho).square() / (4 * self.rho) + (z - smooth).clamp(min=0)
 
 
 def _sides(
@@ -208,7 +210,7 @@ def _weights(side: _Side, slope: float) -> tuple[Float[Tensor, "group entry"], B
     """Return q, proportional to prior * exp(slope * prob), and which groups have an entry; q is void in the others."""
     score = slope * side.prob
     if side.prior is not None:
-        score = score + side.prior.log()
+        score = score + torch.where(side.there, side.prior, 1.0).log()  # what is not there may have a prior of 0
     score = torch.where(side.there, score, ABSENT)
     return score.softmax(1), score.detach().amax(1) > ABSENT
 
@@ -220,7 +222,7 @@ def _soft_mean(side: _Side, slope: float, missing: float, detach_q: bool) -> Flo
 
 
 def _mean_over_positives(
-    neg_mean: Float[Tensor, " group"], pos: _Side, margin: float, bound: _Surrogate
+    neg_mean: Float[Tensor, " group"], pos: _Side, margin: float, bound: _Bound
 ) -> Float[Tensor, " group"]:
     """Return the NegOnly ablation: each positive is ranked above the negatives' distribution."""
     prob, there = _or_virtual(pos, 1.0)
@@ -228,7 +230,7 @@ def _mean_over_positives(
     return (loss * there).sum(1) / there.sum(1)
 
 
-def _mean_over_pairs(neg: _Side, pos: _Side, margin: float, bound: _Surrogate) -> Float[Tensor, " group"]:
+def _mean_over_pairs(neg: _Side, pos: _Side, margin: float, bound: _Bound) -> Float[Tensor, " group"]:
     """Return the All ablation: the mean over every (negative, positive) pair, in O((N + P) log P)."""
     neg_prob, neg_there = _or_virtual(neg, 0.0)
     pos_prob, pos_there = _or_virtual(pos, 1.0)
@@ -254,11 +256,11 @@ def _or_virtual(side: _Side, perfect: float) -> tuple[Float[Tensor, "group entry
     return torch.cat([side.prob, virtual], 1), torch.cat([side.there, empty], 1)
 
 
-def _check_prior(prior: Tensor | None, logits: Tensor, ablation: str) -> None:
+def _check_prior(prior: Tensor | None, logits: Tensor, ablation: Ablation) -> None:
     if prior is None:
         return
     if prior.shape != logits.shape or not prior.is_floating_point():
         raise ValueError(f"prior must be a float tensor of logits' shape {tuple(logits.shape)}, got {describe(prior)}")
     if ablation in ("all", "worst"):
         raise ValueError(f"prior weighs distributions, which ablation={ablation!r} has not; drop it or use 'none'")
-    require(((prior >= 0) & (prior < math.inf)).all(), "prior must be finite and >= 0", prior)
+    require(((prior >= 0) & (prior < math.inf)).all(), "prior must be finite and >= 0", lambda: range_of(prior))

@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor, nn
 
-from lidar_rank.losses._common import require
+from lidar_rank.losses._common import range_of, require
 from lidar_rank.losses._shapes import Float, Int
+
+__all__ = ["FlatLoss"]
 
 
 class FlatLoss(nn.Module):
@@ -55,6 +57,6 @@ class FlatLoss(nn.Module):
         if reduction_override is not None:
             raise ValueError(f"reduction_override must be None, got {reduction_override!r}; set reduction on the loss")
         if weight is not None:
-            require(((weight == 0) | (weight == 1)).all(), "weight must be 0 (ignored) or 1", weight)
+            require(((weight == 0) | (weight == 1)).all(), "weight must be 0 (ignored) or 1", lambda: range_of(weight))
             label = torch.where(weight > 0, label, -1)
         return self.loss(cls_score.unsqueeze(0), label.unsqueeze(0))

@@ -1,21 +1,22 @@
 """Sigmoid focal loss: cross entropy that fades as an example becomes easy."""
 
-import math
-
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ClassificationLoss,
-    check_within,
     classification_loss,
     has_candidates,
-    is_object,
-    reduce_groups,
+    reduce_entries,
     to_groups,
     truth_sign,
 )
+from lidar_rank.losses._options import Fraction, NonNegative, Reduction, Scope
 from lidar_rank.losses._shapes import Float, Int
+
+__all__ = ["SigmoidFocalLoss", "sigmoid_focal_loss"]
 
 
 @classification_loss
@@ -25,10 +26,10 @@ def sigmoid_focal_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    scope: str = "batch",
-    reduction: str = "mean",
+    alpha: Fraction = 0.25,
+    gamma: NonNegative = 2.0,
+    scope: Scope = "batch",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Focal loss of every (candidate, class) entry over the number of positives.
 
@@ -45,8 +46,8 @@ def sigmoid_focal_loss(
         level: Not used.
         alpha: Weight of positives, 1 - alpha that of negatives, within [0, 1].
         gamma: How fast easy examples fade, >= 0.
-        scope: :math:`P` counts the positives of the ``"batch"`` (the usual normaliser of detectors) or of each
-            ``"image"``.
+        scope: :math:`P` counts the positives of the ``"batch"``, that of all ranks (the usual normaliser of
+            detectors), or of each ``"image"``.
         reduction: Over groups: ``"mean"``, ``"sum"`` or ``"none"``. The batch is one group.
 
     Returns:
@@ -60,13 +61,11 @@ def sigmoid_focal_loss(
         >>> sigmoid_focal_loss(torch.tensor([[[0.0], [2.0]]]), torch.tensor([[0, 1]]))
         tensor(1.2809)
     """
-    check_within(0, 1, alpha=alpha)
-    check_within(0, math.inf, gamma=gamma)
     logits, labels = to_groups(scope, logits, labels)
     kept = (labels >= 0).unsqueeze(2).to(logits.dtype)
     loss = focal_terms(logits, truth_sign(labels, logits.shape[2], logits.dtype), kept, alpha, gamma)
     positives = is_object(labels, logits.shape[2]).sum(1)
-    return reduce_groups(loss.sum((1, 2)) / positives.clamp(min=1), has_candidates(labels), reduction)
+    return reduce_entries(loss.sum((1, 2)), positives, has_candidates(labels), scope, reduction)
 
 
 def focal_terms(
@@ -79,7 +78,11 @@ def focal_terms(
     """Focal loss of every entry, times ``weight``; ``sign`` is -1 at positives."""
     wrong = logits * sign
     share = sign.mul(0.5 - alpha).add_(0.5).mul_(weight)  # 1 - alpha where the sign is 1, alpha where it is -1
-    return share * wrong.sigmoid().pow(gamma) * F.softplus(wrong)
+    prob = wrong.sigmoid()
+    if 0 < gamma < 1:
+        # The slope of such a power is infinite at 0, where a probability underflows to. The loss is 0 there.
+        prob = prob.clamp(min=torch.finfo(prob.dtype).tiny)
+    return share * prob.pow(gamma) * F.softplus(wrong)
 
 
 class SigmoidFocalLoss(ClassificationLoss):

@@ -2,32 +2,35 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lidar_rank.losses._common import (
-    REDUCTIONS,
     ClassificationLoss,
     LocalizationLoss,
-    check_above,
-    check_choice,
-    check_within,
     classification_loss,
     localization_loss,
     mean_over_ranks,
     reduce_groups,
     reduce_rows,
+    set_buffers,
+    shared_count,
     truth_sign,
     with_gradient,
 )
+from lidar_rank.losses._options import Count, Positive, Range, Reduction, checks_options
 from lidar_rank.losses._shapes import Bool, Float, Int
 from lidar_rank.losses.l1 import authentic_smooth_l1_terms
 
-DENSITIES = ("unit", "exact")
-NORMS = ("paper", "valid")
+__all__ = ["GHMCLoss", "GHMRLoss", "ghm_c_loss", "ghm_r_loss"]
+
+Bins = Annotated[int, Range(1, 10_000)]
+Density = Literal["unit", "exact"]
+Norm = Literal["paper", "valid"]
+Momentum = Annotated[float, Range(0, 0.9999)]
 LANES = 64  # counters per region: on a GPU additions to one address wait for each other
 
 Smooth = Callable[[Tensor], Tensor]
@@ -41,11 +44,11 @@ def ghm_c_loss(
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
     smooth: Smooth | None = None,
-    bins: int = 30,
-    density: str = "unit",
-    norm: str = "paper",
-    max_weight: float | None = None,
-    reduction: str = "mean",
+    bins: Bins = 30,
+    density: Density = "unit",
+    norm: Norm = "paper",
+    max_weight: Positive | None = None,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Cross entropy of every (candidate, class) entry over the density of its gradient norm in the batch.
 
@@ -65,13 +68,15 @@ def ghm_c_loss(
         iou: Not used.
         level: Not used.
         smooth: Applied to the counts of the regions, e.g. an average over steps; :class:`GHMCLoss` has one.
-        bins: M: regions of [0, 1], or 1 / width of the exact window, > 0.
+        bins: M: regions of [0, 1], or 1 / width of the exact window; 1 to 10,000.
         density: ``"unit"`` counts in M fixed regions (GD is the region's count times M); ``"exact"`` is the formula, in
             O(N log N), and has no ``smooth``.
         norm: GD of a region is its count times M (``"paper"``) or times the number of regions that are not empty
             (``"valid"``, as mmdet computes it: weights grow when gradients gather in few regions).
         max_weight: Upper bound of beta, or None: a region with few entries gives each a weight of thousands.
-        reduction: Has no effect but on shape, since the batch is one group: ``"none"`` is (1,).
+        reduction: Has no effect but on shape, since the batch is one group: ``"none"`` is (1,). In a distributed run
+            unit regions count the entries of all ranks. An exact density is that of the rank's own entries, and
+            ``"mean"`` that of the ranks that have any.
 
     Returns:
         A scalar, or shape (1,) for ``"none"``.
@@ -83,19 +88,20 @@ def ghm_c_loss(
         >>> ghm_c_loss(torch.tensor([[[0.0], [3.0]]]), torch.tensor([[0, 1]]))
         tensor(0.1247)
     """
-    _check_options(bins, density, norm, max_weight)
+    _check_norm(density, norm)
     # Fresh memory costs a CPU more than arithmetic does: what can be computed in place is.
-    with torch.no_grad():
-        sign = truth_sign(labels, logits.shape[2], logits.dtype)
-        wrong = logits * sign
-        norms = wrong.sigmoid()
-        kept = (labels >= 0).unsqueeze(2).expand_as(norms)
-        weight = density_weights(norms.reshape(-1, 1), kept.reshape(-1, 1), bins, density, norm, max_weight, smooth)
-        weight = weight.view(norms.shape)
-        loss = F.softplus(wrong).mul_(weight).sum().unsqueeze(0)
-        gradient = weight.mul_(norms).mul_(sign)  # cross entropy's is the gradient norm, signed
+    sign = truth_sign(labels, logits.shape[2], logits.dtype)
+    wrong = logits.detach() * sign
+    norms = wrong.sigmoid()
+    kept = (labels >= 0).unsqueeze(2).expand_as(norms)
+    weight = density_weights(norms.reshape(-1, 1), kept.reshape(-1, 1), bins, density, norm, max_weight, smooth)
+    weight = weight.view(norms.shape)
+    loss = F.softplus(wrong).mul_(weight).sum().unsqueeze(0)
+    gradient = weight.mul_(norms).mul_(sign)  # cross entropy's is the gradient norm, signed
     loss = with_gradient(loss, (logits,), (gradient,))
-    return reduce_groups(loss, torch.ones_like(loss, dtype=torch.bool), reduction)
+    if density == "exact":
+        return reduce_groups(loss, (labels >= 0).any().unsqueeze(0), reduction)
+    return loss if reduction == "none" else loss.squeeze(0)
 
 
 @localization_loss
@@ -105,13 +111,13 @@ def ghm_r_loss(
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
     smooth: Smooth | None = None,
-    mu: float = 0.02,
-    bins: int = 10,
-    density: str = "unit",
-    norm: str = "paper",
-    dimensions: int = 1,
-    max_weight: float | None = None,
-    reduction: str = "mean",
+    mu: Positive = 0.02,
+    bins: Bins = 10,
+    density: Density = "unit",
+    norm: Norm = "paper",
+    dimensions: Count = 1,
+    max_weight: Positive | None = None,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Authentic smooth L1 of every coordinate over the density of its gradient norm.
 
@@ -133,7 +139,8 @@ def ghm_r_loss(
         dimensions: 1: all coordinates share a density; the number of box dimensions: each has its own, for boxes
             whose dimensions err on different scales.
         max_weight: As in :func:`ghm_c_loss`.
-        reduction: ``"none"`` gives one value per positive; ``"mean"`` and ``"sum"`` are the loss.
+        reduction: ``"none"`` gives one value per positive; ``"mean"`` and ``"sum"`` are the loss. In a distributed
+            run as in :func:`ghm_c_loss`.
 
     Returns:
         A scalar, or shape (positive,) for ``"none"``.
@@ -145,9 +152,7 @@ def ghm_r_loss(
         >>> ghm_r_loss(torch.tensor([[0.0, 0.3]]), torch.zeros(1, 2))
         tensor(0.0281)
     """
-    _check_options(bins, density, norm, max_weight)
-    check_above(0, mu=mu)
-    check_choice("reduction", reduction, REDUCTIONS)
+    _check_norm(density, norm)
     if dimensions not in (1, pred.shape[1]) and pred.numel():
         raise ValueError(f"dimensions must be 1 or pred's {pred.shape[1]}, got {dimensions!r}")
     loss = authentic_smooth_l1_terms(pred - target, mu)
@@ -156,35 +161,37 @@ def ghm_r_loss(
     norms = norms.reshape(-1, dimensions)
     weight = density_weights(norms, torch.ones_like(norms, dtype=torch.bool), bins, density, norm, max_weight, smooth)
     # Densities of their own are D losses over N / D coordinates each; their mean is on the scale of one over N.
-    return reduce_rows(weight.view_as(loss) * loss / dimensions, "none" if reduction == "none" else "sum")
+    loss = reduce_rows(weight.view_as(loss) * loss / dimensions, "none" if reduction == "none" else "sum")
+    if density == "exact" and reduction == "mean":
+        return loss / shared_count(loss.new_full((), float(len(pred) > 0)), loss.dtype)
+    return loss
 
 
-def _check_options(bins: int, density: str, norm: str, max_weight: float | None) -> None:
-    check_above(0, bins=bins, max_weight=math.inf if max_weight is None else max_weight)
-    check_choice("density", density, DENSITIES)
-    check_choice("norm", norm, NORMS)
+def _check_norm(density: Density, norm: Norm) -> None:
     if density == "exact" and norm != "paper":
         raise ValueError(f"norm={norm!r} counts unit regions; density='exact' takes norm='paper'")
 
 
-@torch.no_grad()
 def density_weights(
     norms: Float[Tensor, "item column"],
     kept: Bool[Tensor, "item column"],
     bins: int,
-    density: str,
-    norm: str,
+    density: Density,
+    norm: Norm,
     max_weight: float | None,
     smooth: Smooth | None,
 ) -> Float[Tensor, "item column"]:
-    """1 / GD of every gradient norm, 0 where not kept; each column has its own density."""
+    """1 / GD of every gradient norm, 0 where not kept; each column has its own density.
+
+    The counts of unit regions are averaged over ranks; an exact density is that of the rank's own norms.
+    """
     if density == "exact":
         weight = exact_density(norms, kept, 1 / bins).reciprocal()
         if max_weight is not None:
             weight = torch.minimum(weight, max_weight / kept.sum(0))
         return torch.where(kept, weight, 0.0)
     region = (norms * bins).clamp_(max=bins - 1).masked_fill_(~kept, bins).long()  # one more, for what is not kept
-    counts = _count(region, bins).to(norms.dtype)
+    counts = mean_over_ranks(_count(region, bins).to(norms.dtype))
     total = counts.sum(0)
     number = (counts > 0).sum(0) if norm == "valid" else bins
     size = counts if smooth is None else smooth(counts)
@@ -231,13 +238,10 @@ def exact_density(
 class RegionAverage(nn.Module):
     """Exponential average of the region counts over training steps, without the bias of its empty start.
 
-    Counts are averaged over the ranks of a distributed run first, so that the averaged gradients equal those of one
-    process with the whole batch.
-
     Args:
         bins: Number of regions.
         columns: Number of densities.
-        momentum: Share that the past keeps at each step, in [0, 1); 0 is the batch alone.
+        momentum: Share that the past keeps at each step, in [0, 0.9999]; 0 is the batch alone.
     """
 
     counts: Tensor
@@ -245,7 +249,6 @@ class RegionAverage(nn.Module):
 
     def __init__(self, bins: int, columns: int, momentum: float) -> None:
         super().__init__()
-        check_within(0, math.nextafter(1, 0), momentum=momentum)
         self.momentum = momentum
         self.register_buffer("counts", torch.zeros(bins, columns))
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
@@ -254,10 +257,12 @@ class RegionAverage(nn.Module):
         """Return the average with this batch's ``counts``; in training mode also remember it."""
         step = self.step + 1
         # .float(): a module cast to half precision would otherwise lose counts above 65504.
-        average = self.momentum * self.counts.float() + (1 - self.momentum) * mean_over_ranks(counts)
+        average = self.momentum * self.counts.float() + (1 - self.momentum) * counts
         if self.training:
-            self.counts, self.step = average, step
-        return average / (1 - self.momentum ** step.to(counts.dtype))
+            set_buffers(self, counts=average, step=step)
+        # 1 - momentum^step, which loses its digits where the momentum is close to 1.
+        log_momentum = math.log(self.momentum) if self.momentum else -math.inf
+        return average / -torch.expm1(step.to(counts.dtype) * log_momentum)
 
 
 class GHMCLoss(ClassificationLoss):
@@ -271,7 +276,8 @@ class GHMCLoss(ClassificationLoss):
 
     function = staticmethod(ghm_c_loss)
 
-    def __init__(self, *, momentum: float = 0.75, bins: int = 30, **options: Any) -> None:
+    @checks_options
+    def __init__(self, *, momentum: Momentum = 0.75, bins: Bins = 30, **options: Any) -> None:
         super().__init__(bins=bins, **options)
         self.average = RegionAverage(bins, 1, momentum)
 
@@ -292,7 +298,8 @@ class GHMRLoss(LocalizationLoss):
 
     function = staticmethod(ghm_r_loss)
 
-    def __init__(self, *, momentum: float = 0.7, bins: int = 10, dimensions: int = 1, **options: Any) -> None:
+    @checks_options
+    def __init__(self, *, momentum: Momentum = 0.7, bins: Bins = 10, dimensions: Count = 1, **options: Any) -> None:
         super().__init__(bins=bins, dimensions=dimensions, **options)
         self.average = RegionAverage(bins, dimensions, momentum)
 

@@ -1,36 +1,36 @@
 """IoU-balanced losses: well-placed boxes weigh more, in classification and in localization."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ClassificationLoss,
     LocalizationLoss,
-    check_above,
-    check_choice,
-    check_within,
     classification_loss,
     has_candidates,
-    is_object,
     localization_loss,
     mean_over_ranks,
     own_entries,
     pack,
     positive_iou,
-    reduce_groups,
+    reduce_entries,
     reduce_rows,
     require_iou,
+    set_buffers,
     to_groups,
     truth_sign,
 )
+from lidar_rank.losses._options import Fraction, NonNegative, Positive, Reduction, Scope, checks_options
 from lidar_rank.losses._shapes import Float, Int
 from lidar_rank.losses.cross_entropy import cross_entropy_terms
 from lidar_rank.losses.focal import focal_terms
 from lidar_rank.losses.l1 import smooth_l1_terms
 
-BASES = ("focal", "ce")
+__all__ = ["IoUBalancedClsLoss", "IoUBalancedLocLoss", "iou_balanced_cls_loss", "iou_balanced_loc_loss"]
+
 VANISHED = 1e-6  # overlaps whose weighted loss is a smaller share than this of the loss say nothing: weights are 1
 
 
@@ -41,12 +41,12 @@ def iou_balanced_cls_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    exponent: float = 1.5,
-    base: str = "focal",
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    scope: str = "batch",
-    reduction: str = "mean",
+    exponent: NonNegative = 1.5,
+    base: Literal["focal", "ce"] = "focal",
+    alpha: Fraction = 0.25,
+    gamma: NonNegative = 2.0,
+    scope: Scope = "batch",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Classification loss in which a positive weighs by the overlap of its regressed box.
 
@@ -69,7 +69,8 @@ def iou_balanced_cls_loss(
             number of entries.
         alpha: Of the focal loss.
         gamma: Of the focal loss.
-        scope: w is normalised over the ``"batch"`` (the authors' code) or each ``"image"``.
+        scope: w and the loss are normalised over the ``"batch"``, that of all ranks (the authors' code), or over each
+            ``"image"``.
         reduction: Over groups: ``"mean"``, ``"sum"`` or ``"none"``. The batch is one group.
 
     Returns:
@@ -82,9 +83,6 @@ def iou_balanced_cls_loss(
         >>> iou_balanced_cls_loss(torch.zeros(1, 2, 1), torch.tensor([[0, 1]]), iou=torch.tensor([[0.8, 0.0]]))
         tensor(0.1733)
     """
-    check_within(0, float("inf"), exponent=exponent, gamma=gamma)
-    check_within(0, 1, alpha=alpha)
-    check_choice("base", base, BASES)
     logits, labels, iou = to_groups(scope, logits, labels, require_iou("iou_balanced_cls_loss", iou))
     classes = logits.shape[2]
 
@@ -98,13 +96,13 @@ def iou_balanced_cls_loss(
     own_logits, there = logits.detach().flatten(1).gather(1, own).unsqueeze(2), object_.unsqueeze(2)
     own_loss = terms(own_logits, -torch.ones_like(own_logits), there.to(logits.dtype)).squeeze(2)
     overlap = positive_iou(iou.detach().gather(1, source), object_)
-    own_weight = balanced_weights(overlap.pow(exponent), own_loss)
+    own_weight = balanced_weights(overlap.pow(exponent), own_loss, scope)
     # Entries weigh 1, those of ignored candidates 0, and positives their own weight.
     weight = (labels >= 0).unsqueeze(2).expand_as(logits).to(logits.dtype).flatten(1)
     weight = weight.scatter_add_(1, own, (own_weight - 1) * object_).view_as(logits)
     loss = terms(logits, truth_sign(labels, classes, logits.dtype), weight).sum((1, 2))
     number = object_.sum(1) if base == "focal" else (labels >= 0).sum(1) * classes
-    return reduce_groups(loss / number.clamp(min=1), has_candidates(labels), reduction)
+    return reduce_entries(loss, number, has_candidates(labels), scope, reduction)
 
 
 class IoUBalancedClsLoss(ClassificationLoss):
@@ -114,10 +112,15 @@ class IoUBalancedClsLoss(ClassificationLoss):
 
 
 def balanced_weights(
-    power: Float[Tensor, "group item"], loss: Float[Tensor, "group item"]
+    power: Float[Tensor, "group item"], loss: Float[Tensor, "group item"], scope: Scope
 ) -> Float[Tensor, "group item"]:
-    """Scale ``power`` so that weighting ``loss`` with it keeps the sum of each group; 1 if it would vanish."""
-    before, after = loss.sum(1, keepdim=True), (power * loss).sum(1, keepdim=True)
+    """Scale ``power`` so that weighting ``loss`` with it keeps the sum of each group; 1 if it would vanish.
+
+    With ``scope="batch"`` the one group goes on in the batches of the other ranks.
+    """
+    sums = torch.cat([loss.sum(1, keepdim=True), (power * loss).sum(1, keepdim=True)], 1)
+    sums = mean_over_ranks(sums) if scope == "batch" else sums
+    before, after = sums[:, :1], sums[:, 1:]
     usable = after > VANISHED * before
     return torch.where(usable, power * (before / torch.where(usable, after, 1.0)), 1.0)
 
@@ -128,10 +131,10 @@ def iou_balanced_loc_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,
-    exponent: float = 1.5,
-    w_loc: float | str | Tensor = 3.049,
-    beta: float = 1.0 / 9.0,
-    reduction: str = "mean",
+    exponent: NonNegative = 1.5,
+    w_loc: Positive | Literal["normalised"] = 3.049,
+    beta: Positive = 1.0 / 9.0,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Smooth L1 in which a positive weighs by the overlap of its regressed box: :math:`w_{loc} \, iou^\lambda`.
 
@@ -146,7 +149,8 @@ def iou_balanced_loc_loss(
         iou: Overlap of each positive's regressed box, in [0, 1].
         exponent: :math:`\lambda`, >= 0.
         w_loc: A factor > 0, chosen so that the loss of the first batches stays what it is without weights;
-            ``"normalised"`` keeps the sum of every batch. :class:`IoUBalancedLocLoss` also takes ``"auto"``.
+            ``"normalised"`` keeps the sum of every batch, that of all ranks. :class:`IoUBalancedLocLoss` also takes
+            ``"auto"``.
         beta: Width of smooth L1, > 0.
         reduction: As in :func:`lidar_rank.losses.smooth_l1_loss`.
 
@@ -160,15 +164,9 @@ def iou_balanced_loc_loss(
         >>> iou_balanced_loc_loss(torch.tensor([[1.0]]), torch.zeros(1, 1), iou=torch.tensor([0.49]))
         tensor(0.9877)
     """
-    check_within(0, float("inf"), exponent=exponent)
-    check_above(0, beta=beta)
-    if isinstance(w_loc, str):
-        check_choice("w_loc", w_loc, ("normalised",))
-    elif not isinstance(w_loc, Tensor):
-        check_above(0, w_loc=w_loc)
     loss = smooth_l1_terms(pred - target, beta)
     own, power = loss.detach().sum(1), _overlap_power("iou_balanced_loc_loss", iou, exponent)
-    weight = balanced_weights(power[None], own[None])[0] if isinstance(w_loc, str) else w_loc * power
+    weight = balanced_weights(power[None], own[None], "batch")[0] if w_loc == "normalised" else w_loc * power
     return reduce_rows(weight.unsqueeze(1) * loss, reduction)
 
 
@@ -177,38 +175,52 @@ class IoUBalancedLocLoss(LocalizationLoss):
 
     Args:
         w_loc: Also ``"auto"``: the factor that keeps the sum of the first training batch with positives, over all
-            ranks of a distributed run; kept from then on, in the buffer ``w_auto`` (0 before).
+            ranks of a distributed run. It is measured once, kept in the buffer ``w_auto`` (0 before) and so saved with
+            the model; a run that resumes does not measure again.
         **options: Those of :func:`iou_balanced_loc_loss` and ``loss_weight``.
     """
 
     function = staticmethod(iou_balanced_loc_loss)
     w_auto: Tensor
 
-    def __init__(self, *, w_loc: float | str = 3.049, **options: Any) -> None:
+    @checks_options
+    def __init__(self, *, w_loc: Positive | Literal["normalised", "auto"] = 3.049, **options: Any) -> None:
         self.auto = w_loc == "auto"
-        super().__init__(**options if self.auto else {**options, "w_loc": w_loc})
+        super().__init__(**options if self.auto else {"w_loc": w_loc, **options})
         if self.auto:
             self.register_buffer("w_auto", torch.zeros(()))
+            self.is_measured = False
+
+    def extra_repr(self) -> str:
+        """Show the bound options."""
+        return super().extra_repr() + (", w_loc='auto'" if self.auto else "")
 
     def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the unweighted loss."""
-        if self.auto:
-            inputs["w_loc"] = self._measured(pred, target, inputs.get("iou"))
-        return super().compute(pred, target, **inputs)
+        if not self.auto:
+            return super().compute(pred, target, **inputs)
+        return self._factor(pred, target, **inputs) * super().compute(pred, target, w_loc=1.0, **inputs)
 
-    @torch.no_grad()
-    def _measured(self, pred: Tensor, target: Tensor, iou: Tensor | None) -> Tensor:
+    def _factor(self, pred: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
         """Return the factor, measured on this batch if none was before; 1 while no batch had positives."""
-        options = {**self.options, "iou": iou, "reduction": "sum", "w_loc": 1.0}
-        weighted = iou_balanced_loc_loss(pred, target, **options)
-        plain = iou_balanced_loc_loss(pred, target, **{**options, "exponent": 0.0})
+        # Reading the buffer makes a device wait, but only until a batch was measured.
+        self.is_measured = self.is_measured or bool(self.w_auto > 0)
+        if self.is_measured:
+            return self.w_auto
+        options = {**self.options, "w_loc": 1.0, "iou": iou, "reduction": "sum"}
+        with torch.no_grad():
+            weighted = iou_balanced_loc_loss(pred, target, **options)
+            plain = iou_balanced_loc_loss(pred, target, **{**options, "exponent": 0.0})
         plain, weighted = mean_over_ranks(torch.stack([plain, weighted]))
         usable = weighted > VANISHED * plain
-        here = torch.where(usable, plain / torch.where(usable, weighted, 1.0), 0.0)
-        factor = torch.where(self.w_auto > 0, self.w_auto.to(here.dtype), here)
+        factor = torch.where(usable, plain / torch.where(usable, weighted, 1.0), 0.0)
         if self.training:
-            self.w_auto = factor
-        return torch.where(factor > 0, factor, 1.0)
+            set_buffers(self, w_auto=factor)
+        return torch.where(usable, factor, 1.0)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.is_measured = False  # what was loaded says
 
 
 def _overlap_power(name: str, iou: Tensor | None, exponent: float) -> Float[Tensor, " positive"]:

@@ -1,19 +1,30 @@
 """Localization losses between L1 and L2: smooth L1 and its decaying form, authentic smooth L1, balanced L1."""
 
 import math
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
 
 from lidar_rank.losses._common import (
     LocalizationLoss,
-    check_above,
-    check_choice,
     localization_loss,
     reduce_rows,
+    set_buffers,
 )
+from lidar_rank.losses._options import Count, Positive, Range, Reduction
 from lidar_rank.losses._shapes import Float, Int
+
+__all__ = [
+    "AuthenticSmoothL1Loss",
+    "BalancedL1Loss",
+    "DecayingSmoothL1Loss",
+    "SmoothL1Loss",
+    "authentic_smooth_l1_loss",
+    "balanced_l1_loss",
+    "decaying_smooth_l1_loss",
+    "smooth_l1_loss",
+]
 
 
 @localization_loss
@@ -22,8 +33,8 @@ def smooth_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
-    beta: float = 1.0 / 9.0,
-    reduction: str = "mean",
+    beta: Positive = 1.0 / 9.0,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Square of a small error, absolute value of a large one.
 
@@ -36,8 +47,8 @@ def smooth_l1_loss(
         target: Their truth.
         iou: Not used.
         beta: Error where the square ends, > 0.
-        reduction: ``"mean"`` is the sum over dimensions over the number of positives, ``"sum"`` leaves that division
-            to the caller, ``"none"`` gives one value per positive.
+        reduction: ``"mean"`` is the sum over dimensions over the number of positives, those of all ranks in a
+            distributed run; ``"sum"`` leaves that division to the caller, ``"none"`` gives one value per positive.
 
     Returns:
         A scalar, or shape (positive,) for ``"none"``.
@@ -49,7 +60,6 @@ def smooth_l1_loss(
         >>> smooth_l1_loss(torch.tensor([[0.05, 1.0]]), torch.zeros(1, 2))
         tensor(0.9557)
     """
-    check_above(0, beta=beta)
     return reduce_rows(smooth_l1_terms(pred - target, beta), reduction)
 
 
@@ -67,9 +77,6 @@ class SmoothL1Loss(LocalizationLoss):
     function = staticmethod(smooth_l1_loss)
 
 
-DECAY_MODES = ("floor", "mod")
-
-
 @localization_loss
 def decaying_smooth_l1_loss(
     pred: Float[Tensor, "positive dimension"],
@@ -77,11 +84,11 @@ def decaying_smooth_l1_loss(
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
     step: int | Int[Tensor, ""] = 0,
-    beta: float,
-    decay: float,
-    period: int,
-    mode: str = "floor",
-    reduction: str = "mean",
+    beta: Positive,
+    decay: Annotated[float, Range(1e-12, 1e6)],
+    period: Count,
+    mode: Literal["floor", "mod"] = "floor",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Smooth L1 whose width shrinks while training goes on, towards the L1 loss.
 
@@ -108,8 +115,6 @@ def decaying_smooth_l1_loss(
     Raises:
         ValueError: an input's shape, dtype or value, or an option, is not as described.
     """
-    check_above(0, beta=beta, decay=decay, period=period)
-    check_choice("mode", mode, DECAY_MODES)
     time = torch.as_tensor(step, device=pred.device)
     periods = time // period if mode == "floor" else time % period
     width = (beta - decay * periods.to(pred.dtype)).clamp(min=1e-3)
@@ -122,15 +127,15 @@ class DecayingSmoothL1Loss(LocalizationLoss):
     function = staticmethod(decaying_smooth_l1_loss)
     step: Tensor
 
-    def __init__(self, *, beta: float, decay: float, period: int, **options: Any) -> None:
-        super().__init__(beta=beta, decay=decay, period=period, **options)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
         self.register_buffer("step", torch.zeros((), dtype=torch.int64))
 
     def compute(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the loss at the current step; in training mode the step then moves on."""
         loss = super().compute(pred, target, step=self.step.clone(), **inputs)
         if self.training:
-            self.step += 1
+            set_buffers(self, step=self.step + 1)
         return loss
 
 
@@ -140,8 +145,8 @@ def authentic_smooth_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
-    mu: float = 0.02,
-    reduction: str = "mean",
+    mu: Positive = 0.02,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Smooth everywhere: :math:`\sqrt{d^2 + \mu^2} - \mu`, whose gradient norm tells errors of every size apart.
 
@@ -164,7 +169,6 @@ def authentic_smooth_l1_loss(
         >>> authentic_smooth_l1_loss(torch.tensor([[0.015]]), torch.zeros(1, 1))
         tensor(0.0050)
     """
-    check_above(0, mu=mu)
     return reduce_rows(authentic_smooth_l1_terms(pred - target, mu), reduction)
 
 
@@ -187,10 +191,10 @@ def balanced_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
-    alpha: float = 0.5,
-    gamma: float = 1.5,
-    beta: float = 1.0,
-    reduction: str = "mean",
+    alpha: Positive = 0.5,
+    gamma: Positive = 1.5,
+    beta: Positive = 1.0,
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Smooth L1 with more gradient for small errors.
 
@@ -203,7 +207,7 @@ def balanced_l1_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Not used.
-        alpha: Gradient of small errors, > 0; the smaller, the more.
+        alpha: Gradient of small errors, > 0; the smaller, the more. gamma / alpha lies in [0.001, 70].
         gamma: Gradient of large errors, > 0.
         beta: Error where the gradient stops growing, > 0.
         reduction: As in :func:`smooth_l1_loss`.
@@ -218,7 +222,9 @@ def balanced_l1_loss(
         >>> balanced_l1_loss(torch.tensor([[2.0]]), torch.zeros(1, 1))
         tensor(2.5786)
     """
-    check_above(0, alpha=alpha, gamma=gamma, beta=beta)
+    # Beyond, b or the curve below would leave the range of float32.
+    if not 1e-3 <= gamma / alpha <= 70:
+        raise ValueError(f"gamma / alpha must lie in [0.001, 70], got {gamma!r} / {alpha!r}")
     b = math.expm1(gamma / alpha)
     size = (pred - target).abs()
     # Where the logarithm is not taken its argument is held at beta: beyond, its gradient would be 0 * inf.

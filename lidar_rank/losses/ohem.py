@@ -1,16 +1,16 @@
 """Online hard example mining: cross entropy of the positives and of the hardest negatives alone."""
 
+from typing import Annotated
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ClassificationLoss,
-    check_above,
-    check_within,
     classification_loss,
     has_candidates,
-    is_object,
     negative_entries,
     own_entries,
     pack,
@@ -18,7 +18,10 @@ from lidar_rank.losses._common import (
     take_highest,
     to_groups,
 )
+from lidar_rank.losses._options import Positive, Range, Reduction, Scope
 from lidar_rank.losses._shapes import Float, Int
+
+__all__ = ["OHEMLoss", "ohem_loss"]
 
 
 @classification_loss
@@ -28,10 +31,10 @@ def ohem_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    ratio: float = 3.0,
-    min_negatives: int = 100,
-    scope: str = "image",
-    reduction: str = "mean",
+    ratio: Positive = 3.0,
+    min_negatives: Annotated[int, Range(0)] = 100,
+    scope: Scope = "image",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Cross entropy of each group's positives and of the ratio x P negatives with the highest scores, over P.
 
@@ -60,8 +63,6 @@ def ohem_loss(
         >>> ohem_loss(torch.tensor([[[0.0], [2.0], [-9.0]]]), torch.tensor([[0, 1, 1]]), ratio=1)
         tensor(2.8201)
     """
-    check_above(0, ratio=ratio)
-    check_within(0, float("inf"), min_negatives=min_negatives)
     logits, labels = to_groups(scope, logits, labels)
     classes, entries = logits.shape[2], logits.flatten(1)
     source, object_ = pack(is_object(labels, classes))

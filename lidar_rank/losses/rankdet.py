@@ -2,21 +2,18 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
     ClassificationLoss,
-    check_above,
-    check_choice,
-    check_within,
     classification_loss,
-    is_object,
     negative_entries,
     pack,
     positive_iou,
@@ -26,14 +23,28 @@ from lidar_rank.losses._common import (
     to_groups,
     with_gradient,
 )
+from lidar_rank.losses._options import Count, NonNegative, Positive, Range, Reduction, Scope
 from lidar_rank.losses._pairs import chebyshev_moments, chebyshev_order, chebyshev_values, pair_sum
 from lidar_rank.losses._shapes import Bool, Float, Int
 
-SURROGATES = ("exp", "sigmoid", "logistic")
-MININGS = ("none", "ohem", "group")
-SCORES = ("prob", "logit")
-EMPTY = ("zero", "virtual")
-TOTALS = ("sum", "mean")
+__all__ = [
+    "ClassRankingLoss",
+    "GlobalRankingLoss",
+    "IoURankingLoss",
+    "RankDetLoss",
+    "class_ranking_loss",
+    "global_ranking_loss",
+    "iou_ranking_loss",
+    "rank_det_loss",
+]
+
+Surrogate = Literal["exp", "sigmoid", "logistic"]
+Mining = Literal["none", "ohem", "group"]
+Score = Literal["prob", "logit"]
+Empty = Literal["zero", "virtual"]
+Total = Literal["sum", "mean"]
+Groups = Annotated[int, Range(1, 10_000)]
+Steepness = Annotated[float, Range(1e-6, 50)]  # e^50 leaves room for the sum over pairs
 MAX_POSITIVES = 2048
 PAIR_ROWS = 256  # rows of pairs computed at once: bounds the memory of iou_ranking_loss
 
@@ -45,15 +56,15 @@ def global_ranking_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    surrogate: str = "exp",
-    mining: str = "group",
-    groups: int = 15,
-    ratio: float = 3.0,
+    surrogate: Surrogate = "exp",
+    mining: Mining = "group",
+    groups: Groups = 15,
+    ratio: Positive = 3.0,
     reweight: bool = True,
-    score: str = "prob",
-    empty: str = "zero",
-    scope: str = "image",
-    reduction: str = "mean",
+    score: Score = "prob",
+    empty: Empty = "zero",
+    scope: Scope = "image",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Rank the objects of each group, whatever their class, above its background.
 
@@ -98,7 +109,6 @@ def global_ranking_loss(
         tensor(1.)
     """
     ranking = _Ranking(surrogate, mining, groups, ratio, reweight, score)
-    check_choice("empty", empty, EMPTY)
     if empty == "virtual" and score == "logit":
         raise ValueError("empty='virtual' is an object of probability 1, which has no logit; use score='prob'")
     return reduce_groups(*_global_terms(_scene(scope, logits, labels), ranking, empty), reduction)
@@ -108,6 +118,7 @@ class GlobalRankingLoss(ClassificationLoss):
     """Module form of :func:`global_ranking_loss`."""
 
     function = staticmethod(global_ranking_loss)
+    prior_prob: ClassVar[float] = 0.5
 
 
 @classification_loss
@@ -117,15 +128,15 @@ def class_ranking_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,  # noqa: ARG001
     level: Int[Tensor, " candidate"] | None = None,  # noqa: ARG001
-    surrogate: str = "exp",
-    mining: str = "group",
-    groups: int = 3,
-    ratio: float = 3.0,
+    surrogate: Surrogate = "exp",
+    mining: Mining = "group",
+    groups: Groups = 3,
+    ratio: Positive = 3.0,
     reweight: bool = True,
-    score: str = "prob",
-    class_total: str = "sum",
-    scope: str = "image",
-    reduction: str = "mean",
+    score: Score = "prob",
+    class_total: Total = "sum",
+    scope: Scope = "image",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     """Rank each class's objects above everything else's score at that class: background and other objects.
 
@@ -157,7 +168,6 @@ def class_ranking_loss(
         tensor(2.)
     """
     ranking = _Ranking(surrogate, mining, groups, ratio, reweight, score)
-    check_choice("class_total", class_total, TOTALS)
     return reduce_groups(*_class_terms(_scene(scope, logits, labels), ranking, class_total), reduction)
 
 
@@ -165,24 +175,21 @@ class ClassRankingLoss(ClassificationLoss):
     """Module form of :func:`class_ranking_loss`."""
 
     function = staticmethod(class_ranking_loss)
+    prior_prob: ClassVar[float] = 0.5
 
 
 @dataclass(frozen=True)
 class _Ranking:
     """The options that the global and the class-specific term share; see :func:`global_ranking_loss`."""
 
-    surrogate: str
-    mining: str
+    surrogate: Surrogate
+    mining: Mining
     groups: int
     ratio: float
     reweight: bool = True
-    score: str = "prob"
+    score: Score = "prob"
 
     def __post_init__(self) -> None:
-        check_choice("surrogate", self.surrogate, SURROGATES)
-        check_choice("mining", self.mining, MININGS)
-        check_choice("score", self.score, SCORES)
-        check_above(0, groups=self.groups, ratio=self.ratio)
         if self.score == "logit" and self.surrogate != "exp":
             raise ValueError(f"surrogate={self.surrogate!r} ranks probabilities; score='logit' needs surrogate='exp'")
 
@@ -202,7 +209,7 @@ class _Scene(NamedTuple):
     own_class: Int[Tensor, "group object"]
 
 
-def _scene(scope: str, logits: Tensor, labels: Tensor) -> _Scene:
+def _scene(scope: Scope, logits: Tensor, labels: Tensor) -> _Scene:
     logits, labels = to_groups(scope, logits, labels)
     classes = logits.shape[2]
     source, there = pack(is_object(labels, classes))
@@ -212,7 +219,7 @@ def _scene(scope: str, logits: Tensor, labels: Tensor) -> _Scene:
 
 
 def _global_terms(
-    scene: _Scene, ranking: _Ranking, empty: str
+    scene: _Scene, ranking: _Ranking, empty: Empty
 ) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"]]:
     """Return the loss of each group and which groups have a pair."""
     classes = scene.logits.shape[2]
@@ -230,7 +237,7 @@ def _global_terms(
 
 
 def _class_terms(
-    scene: _Scene, ranking: _Ranking, class_total: str
+    scene: _Scene, ranking: _Ranking, class_total: Total
 ) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"]]:
     """Return the loss of each group, over its classes, and which groups have a pair."""
     classes = scene.logits.shape[2]
@@ -282,9 +289,12 @@ class _SumAt(torch.autograd.Function):
     """``zeros(number).scatter_add(0, place, values)``; the backward of torch's own is several times slower."""
 
     @staticmethod
-    def forward(ctx: Any, values: Tensor, place: Tensor, number: int) -> Tensor:
-        ctx.save_for_backward(place)
+    def forward(values: Tensor, place: Tensor, number: int) -> Tensor:
         return values.new_zeros(number).scatter_add(0, place, values)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, int], _output: Tensor) -> None:
+        ctx.save_for_backward(inputs[1])
 
     @staticmethod
     @once_differentiable
@@ -324,7 +334,7 @@ class _Sums(NamedTuple):
     has_negatives: Bool[Tensor, "group column"]
 
 
-def _sums_exp(sides: _Sides, score: str) -> _Sums:
+def _sums_exp(sides: _Sides, score: Score) -> _Sums:
     """Sums of e^(n - p) over pairs are products of sums over sides."""
     neg, neg_there, pos, pos_there, column, positives = sides
     neg_shift = pos_shift = neg.new_zeros(positives.shape)
@@ -345,7 +355,7 @@ def _sums_exp(sides: _Sides, score: str) -> _Sums:
     return _Sums(logs[0], logs[1], neg_sums[0] > 0)
 
 
-def _sums_chebyshev(sides: _Sides, surrogate: str) -> _Sums:
+def _sums_chebyshev(sides: _Sides, surrogate: Surrogate) -> _Sums:
     """Sums of a surrogate that does not separate, exact to rounding."""
     neg, neg_there, pos, pos_there, column, positives = sides
     order = chebyshev_order(1.0, neg.dtype)
@@ -358,14 +368,14 @@ def _sums_chebyshev(sides: _Sides, surrogate: str) -> _Sums:
     return _Sums(once.clamp(min=tiny).log(), square.clamp(min=tiny).log(), neg_moments[..., 0] > 0)
 
 
-def surrogate_of(gap: Tensor, surrogate: str) -> Tensor:
+def surrogate_of(gap: Tensor, surrogate: Surrogate) -> Tensor:
     """Return L(gap)."""
     if surrogate == "exp":
         return gap.exp()
     return gap.sigmoid() if surrogate == "sigmoid" else F.softplus(gap)
 
 
-def surrogate_slope(gap: Tensor, surrogate: str) -> Tensor:
+def surrogate_slope(gap: Tensor, surrogate: Surrogate) -> Tensor:
     """Return L'(gap)."""
     if surrogate == "exp":
         return gap.exp()
@@ -385,12 +395,12 @@ def iou_ranking_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,
     level: Int[Tensor, " candidate"] | None = None,
-    alpha: float = 1.0,
-    surrogate: str = "exp",
-    pair_total: str = "mean",
-    max_positives: int = MAX_POSITIVES,
-    scope: str = "image",
-    reduction: str = "mean",
+    alpha: Steepness = 1.0,
+    surrogate: Surrogate = "exp",
+    pair_total: Total = "mean",
+    max_positives: Count = MAX_POSITIVES,
+    scope: Scope = "image",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     r"""Order the objects of a class by the overlap of their boxes.
 
@@ -409,7 +419,7 @@ def iou_ranking_loss(
         labels: 0..C-1 an object's class, C background, -1 ignored.
         iou: Overlap of each object's regressed box, in [0, 1], differentiable if the boxes are to learn from it.
         level: Pyramid level; None is one level.
-        alpha: Steepness, > 0.
+        alpha: Steepness, > 0, at most 50.
         surrogate: As in :func:`global_ranking_loss`.
         pair_total: ``"mean"`` or ``"sum"``.
         max_positives: A group with more objects ranks those of highest f; time grows with its square.
@@ -426,9 +436,6 @@ def iou_ranking_loss(
         >>> iou_ranking_loss(torch.zeros(1, 2, 1), torch.tensor([[0, 0]]), iou=torch.tensor([[0.9, 0.5]]))
         tensor(1.)
     """
-    check_choice("surrogate", surrogate, SURROGATES)
-    check_choice("pair_total", pair_total, TOTALS)
-    check_above(0, alpha=alpha, max_positives=max_positives)
     iou = require_iou("iou_ranking_loss", iou)
     level = labels.new_zeros(labels.shape[1]) if level is None else level
     iou, level = to_groups(scope, logits, labels, iou, level.expand_as(labels))[2:]
@@ -447,8 +454,8 @@ def _iou_terms(
     iou: Float[Tensor, "group candidate"],
     level: Int[Tensor, "group candidate"],
     alpha: float,
-    surrogate: str,
-    pair_total: str,
+    surrogate: Surrogate,
+    pair_total: Total,
     max_positives: int,
 ) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"]]:
     """Return the loss of each group and which groups have a pair."""
@@ -467,8 +474,8 @@ def _pair_terms(
     level: Int[Tensor, "group object"],
     there: Bool[Tensor, "group object"],
     alpha: float,
-    surrogate: str,
-    pair_total: str,
+    surrogate: Surrogate,
+    pair_total: Total,
 ) -> tuple[Float[Tensor, " group"], Bool[Tensor, " group"], tuple[Tensor, Tensor]]:
     """Return the loss of eq. 6, which groups have a pair, and the slopes with respect to prob and overlap."""
     place = torch.arange(prob.shape[1], device=prob.device)
@@ -502,17 +509,17 @@ def rank_det_loss(
     *,
     iou: Float[Tensor, "image candidate"] | None = None,
     level: Int[Tensor, " candidate"] | None = None,
-    surrogate: str = "exp",
-    mining: str = "group",
-    global_groups: int = 15,
-    class_groups: int = 3,
-    ratio: float = 3.0,
-    alpha: float = 1.0,
-    global_weight: float = 1.0,
-    class_weight: float = 1.0,
-    iou_weight: float = 1.0,
-    scope: str = "image",
-    reduction: str = "mean",
+    surrogate: Surrogate = "exp",
+    mining: Mining = "group",
+    global_groups: Groups = 15,
+    class_groups: Groups = 3,
+    ratio: Positive = 3.0,
+    alpha: Steepness = 1.0,
+    global_weight: NonNegative = 1.0,
+    class_weight: NonNegative = 1.0,
+    iou_weight: NonNegative = 1.0,
+    scope: Scope = "image",
+    reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
     """Sum of the three losses of RankDetNet, with its weights 1:1:1 (and 1 for the box regression beside it).
 
@@ -547,8 +554,6 @@ def rank_det_loss(
         >>> rank_det_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 0, 1]]), iou=iou)
         tensor(3.)
     """
-    check_within(0, math.inf, global_weight=global_weight, class_weight=class_weight, iou_weight=iou_weight)
-    check_above(0, alpha=alpha)
     overall, per_class = (_Ranking(surrogate, mining, groups, ratio) for groups in (global_groups, class_groups))
     scene = _scene(scope, logits, labels)
     loss = reduce_groups(*_global_terms(scene, overall, "zero"), reduction)
@@ -569,3 +574,4 @@ class RankDetLoss(ClassificationLoss):
     """Module form of :func:`rank_det_loss`."""
 
     function = staticmethod(rank_det_loss)
+    prior_prob: ClassVar[float] = 0.5

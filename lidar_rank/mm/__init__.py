@@ -1,12 +1,8 @@
-"""The host seam: the only folder that imports mmengine, mmcv, mmdet and mmdet3d; importing it registers everything."""
+"""The only folder that imports mmengine, mmcv, mmdet and mmdet3d; importing it registers everything for configs."""
 
-import warnings
+from lidar_rank.mm import compat, ops
 
-# mmengine 0.10.7 imports pkg_resources, which the pinned setuptools has but warns of.
-warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
-
-from lidar_rank.mm import compat  # noqa: E402
-
+ops.install()
 compat.apply()
 
 from lidar_rank.mm import (  # noqa: E402
@@ -18,4 +14,6 @@ from lidar_rank.mm import (  # noqa: E402
     metrics,  # noqa: F401
     optim,  # noqa: F401
     sassd,  # noqa: F401
+    schedules,  # noqa: F401
+    transforms,  # noqa: F401
 )

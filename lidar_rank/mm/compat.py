@@ -1,4 +1,7 @@
-"""Every repair of the host that the pinned versions need: one function each, with the reason."""
+"""Repairs of the host that the pinned versions need: one function each, with the reason.
+
+``docs/architecture.md`` lists what they change. The environment variable ``LIDAR_RANK_SKIP`` names those to leave out.
+"""
 
 import functools
 import warnings
@@ -15,7 +18,9 @@ from numba.core.dispatcher import Dispatcher
 from yapf.yapflib.yapf_api import FormatCode
 
 from lidar_rank import sparse
+from lidar_rank.kernels.jit import keep_machine_code
 from lidar_rank.kitti.files import write_atomically
+from lidar_rank.settings import SKIP_VARIABLE, skipped_repairs
 
 # Methods that mmengine's own checkpoints name.
 _SAVED_METHODS = {
@@ -27,9 +32,9 @@ _SAVED_METHODS = {
 def allow_mmengine_checkpoints() -> None:
     """Let ``torch.load`` read mmengine checkpoints with its weights-only check left on.
 
-    mmengine 0.10.7 stores its loss history, and some schedules their methods, in every checkpoint, and loads with the
-    default of ``torch.load``, which since torch 2.6 refuses what is not on a list: neither resuming nor ``load_from``
-    works.
+    mmengine 0.10.7 stores its loss history, and some schedules their methods, in every checkpoint, and loads them with
+    the default of ``torch.load``, which since torch 2.6 refuses types that are not on its list: neither resuming nor
+    ``load_from`` works.
     https://github.com/open-mmlab/mmengine/issues/1617
     """
     multiarray = np.core.multiarray
@@ -59,8 +64,8 @@ def _saved_method(owner: type, name: str) -> Any:
 def write_checkpoints_whole() -> None:
     """Make mmengine write a file under a temporary name, then rename it.
 
-    mmengine 0.10.7 writes checkpoints in place: a run killed meanwhile, or a full disk, leaves a torn file under the
-    name that ``--resume`` reads.
+    mmengine 0.10.7 writes checkpoints in place: a run that is killed while it writes, or a full disk, leaves a
+    truncated file under the name that ``--resume`` reads.
     """
 
     def put(self: LocalBackend, obj: bytes, filepath: str | Path) -> None:  # noqa: ARG001 - a method of LocalBackend
@@ -72,14 +77,15 @@ def write_checkpoints_whole() -> None:
 
 
 def restore_numpy_long() -> None:
-    """Give ``np.long`` back: mmdet3d 1.4.0's object sampler asks for it, numpy 1.24 to 1.26 do not have it."""
+    """Define ``np.long``: mmdet3d 1.4.0's object sampler uses it, and numpy 1.24 to 1.26 do not have it."""
     if "long" not in vars(np):
         np.long = np.int_
 
 
 def silence_known_warnings() -> None:
-    """Hide warnings of the pinned set about itself, which a user can do nothing about."""
+    """Hide warnings that the pinned packages give about each other, which a user can do nothing about."""
     for message in (
+        "pkg_resources is deprecated",
         "DeprecationWarning: pos_bboxes",
         "torch.meshgrid: in an upcoming release",
         "dir_offset and dir_limit",
@@ -88,9 +94,10 @@ def silence_known_warnings() -> None:
 
 
 def cache_compiled_augmentation() -> None:
-    """Keep the machine code of mmdet3d's augmentation on disk; it is not kept, and every loading process compiles.
+    """Keep the machine code of mmdet3d's augmentation on disk.
 
-    The host's functions compile in 15 s on an idle core, which without this each data worker of each epoch does again.
+    The host's functions compile in 15 s on an idle core. Without a cache every process that loads data compiles them
+    again, in every run.
     """
     from mmdet3d.datasets.transforms import data_augment_utils
     from mmdet3d.structures.ops import box_np_ops
@@ -98,14 +105,14 @@ def cache_compiled_augmentation() -> None:
     for module in (data_augment_utils, box_np_ops):
         for member in vars(module).values():
             if isinstance(member, Dispatcher):
-                member.enable_caching()
+                keep_machine_code(member)
 
 
 def format_each_config_once() -> None:
     """Remember the text of a formatted config.
 
-    mmengine formats it anew for the log, the dump and each visualisation backend: five times 1 to 4 s before a run's
-    first step.
+    mmengine formats the config again for the log, for the dump and for each visualisation backend: five times 1 to 4 s
+    before the first step of a run.
     """
 
     @functools.cache
@@ -115,12 +122,30 @@ def format_each_config_once() -> None:
     mmengine_config.FormatCode = lambda text, style_config: formatted(text, tuple(style_config.items()))
 
 
+REPAIRS = (
+    sparse.provide_to_host,
+    silence_known_warnings,
+    allow_mmengine_checkpoints,
+    write_checkpoints_whole,
+    restore_numpy_long,
+    cache_compiled_augmentation,
+    format_each_config_once,
+)
+
+
 def apply() -> None:
-    """Apply every repair; importing ``lidar_rank.mm`` does it, before the host takes its layers from spconv."""
-    sparse.provide_to_host()
-    allow_mmengine_checkpoints()
-    write_checkpoints_whole()
-    restore_numpy_long()
-    silence_known_warnings()
-    cache_compiled_augmentation()
-    format_each_config_once()
+    """Apply every repair that is not left out; importing ``lidar_rank.mm`` calls this.
+
+    The sparse layers come first, before another repair imports the host's models.
+
+    Raises:
+        ValueError: ``LIDAR_RANK_SKIP`` names a repair that does not exist.
+    """
+    skipped, known = skipped_repairs(), {sparse.repair_spconv.__name__, *(repair.__name__ for repair in REPAIRS)}
+    if not skipped <= known:
+        raise ValueError(
+            f"{SKIP_VARIABLE} names {', '.join(sorted(skipped - known))}; the repairs are {', '.join(sorted(known))}"
+        )
+    for repair in REPAIRS:
+        if repair.__name__ not in skipped:
+            repair()

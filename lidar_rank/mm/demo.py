@@ -1,4 +1,4 @@
-"""Everything from nothing: simulate, prepare, train, evaluate, draw. ``lidar-rank demo`` and ``make demo`` run it."""
+"""The whole path in one command, ``lidar-rank demo``: simulate, prepare, train, test, draw."""
 
 import json
 import os
@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from lidar_rank import runs
 from lidar_rank.analysis import pictures
+from lidar_rank.config_files import config_folder, find_config
 from lidar_rank.evaluation import evaluate_kitti, format_table
 from lidar_rank.kitti import prepare_kitti, read_calibration, read_kitti_labels, read_kitti_results
 from lidar_rank.kitti.calibration import Calibration
@@ -18,7 +20,8 @@ from lidar_rank.kitti.range import ignore_outside_range
 from lidar_rank.simulation import simulate_image, simulate_kitti
 from lidar_rank.simulation.camera import IMAGE_SIZE
 
-CONFIG = "configs/second/second_focal-rankdet-iou_kitti-car_demo.py"
+CONFIG = config_folder() / "second" / "second_kitti-car_tiny.py"
+LOSS = "focal-rankdet-iou"
 RANGE_M = (0.0, -19.2, -3.0, 38.4, 19.2, 1.0)
 MIN_SCORE_DRAWN = 0.3
 
@@ -28,11 +31,19 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
 
     Args:
         out: Work folder: data, checkpoints, result files, table and pictures.
-        scans: Simulated scans to train on.
-        held_back: Further ones to test on.
+        scans: Number of simulated scans to train on.
+        held_back: Number of further scans to test on.
         seed: Of the scenes and the training.
-        jobs: Processes that simulate.
+        jobs: Number of processes that simulate.
+
+    Raises:
+        FileExistsError: ``out`` holds data that no simulation made.
+        FileNotFoundError: the configs do not lie beside the package, as they do in a checkout of the project.
+        ValueError: a number is too small.
     """
+    runs.check_counts(scans=scans, held_back=held_back, jobs=jobs)
+    runs.check_counts(0, seed=seed)
+    find_config(CONFIG)
     root, results = out / "kitti", out / "results"
     _say("1/4", f"simulating {scans + held_back} scans in {root}")
     simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, images=False, val=held_back)
@@ -42,10 +53,11 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
     os.environ["KITTI_ROOT"] = str(root)
     from lidar_rank.mm import running
 
-    running.train(CONFIG, work_dir=str(out / "training"), seed=seed)
+    running.train(str(CONFIG), loss=LOSS, work_dir=str(out / "training"), seed=seed)
 
     _say("3/4", f"testing on the {held_back} held-back scans")
-    running.test(CONFIG, str(_last_checkpoint(out / "training")), out=str(results), work_dir=str(out / "testing"))
+    checkpoint = _last_checkpoint(out / "training")
+    running.test(str(CONFIG), str(checkpoint), loss=LOSS, out=str(results), work_dir=str(out / "testing"))
 
     _say("4/4", "drawing")
     _draw(root, results, out, seed)
@@ -62,7 +74,7 @@ def _last_checkpoint(work_dir: Path) -> Path:
 
 
 def _draw(root: Path, results: Path, out: Path, seed: int) -> None:
-    """Draw the held-back frame with the most cars that are to be found."""
+    """Draw the held-back frame with the most cars."""
     frame_ids = read_frame_ids(root / "ImageSets" / "val.txt")
     objects = read_kitti_labels(root / "training" / "label_2", frame_ids)
     detections = read_kitti_results(results, frame_ids)
@@ -79,7 +91,7 @@ def _draw(root: Path, results: Path, out: Path, seed: int) -> None:
 
 
 def _corners(objects: KittiObjects, calibration: Calibration) -> np.ndarray:
-    """Corners (box, 8, 3) in the LiDAR frame of the cars, of detections those with some confidence."""
+    """Corners (box, 8, 3) in the LiDAR frame, metres, of the cars; of detections only those with a score to draw."""
     drawn = (objects.name == "Car") & ~(objects.score < MIN_SCORE_DRAWN)
     boxes = calibration.camera_boxes_to_lidar(objects.location_m, objects.size_m, objects.yaw_rad)
     return box_corners(boxes[drawn])
@@ -105,13 +117,13 @@ def _summary(root: Path, results: Path, out: Path) -> str:
     result = evaluate_kitti(objects, read_kitti_results(results, frame_ids), classes=["Car"])
     write_atomically(out / "ap.json", (json.dumps(result.ap_percent(), indent=2) + "\n").encode())
     return f"""
-cars within the {RANGE_M[3]:g} m that the detector sees:
+cars within {RANGE_M[3]:g} m, the range of the detector:
 {format_table(result)}
 
 made in {out}:
   bev.png, camera.png   a held-back scan, objects green, predictions red
-  losses.png            the training
-  ap.json, results/     average precision, result files of every held-back scan
+  losses.png            the losses during training
+  ap.json, results/     average precision, and a result file for every held-back scan
   training/             log, TensorBoard, checkpoints
 next:
   tensorboard --logdir {out / "training"}

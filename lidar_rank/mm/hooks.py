@@ -1,6 +1,7 @@
-"""Hooks of the training loop: reproducible epochs, and checkpoints that fit."""
+"""Hooks of the training loop: reproducible epochs, warm-up, and checkpoints that fit."""
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -16,11 +17,11 @@ from lidar_rank.mm.registry import HOOKS
 
 @HOOKS.register_module()
 class EpochSeedHook(Hook):
-    """Make an epoch's randomness a function of (seed, epoch, rank), so that a resumed run equals one never stopped.
+    """Make an epoch's randomness a function of (seed, epoch, rank), so that a resumed run equals an uninterrupted one.
 
-    mmengine restores weights and optimiser but no random state, and starts the workers of every epoch with one seed:
-    a resumed run would see other augmentations, and without persistent workers each epoch the same ones. The order in
-    which objects are drawn from the database is part of it.
+    mmengine restores weights and optimiser but no random state, and starts the workers of every epoch with the same
+    seed: a resumed run would see other augmentations than an uninterrupted one, and without persistent workers every
+    epoch would see the same ones. The order in which objects are drawn from the database is part of the randomness.
 
     Raises:
         ValueError: before training, if the workers outlive an epoch, as their state then depends on when a run started.
@@ -45,24 +46,35 @@ class EpochSeedHook(Hook):
             sampler._reset()
 
 
-def _object_samplers(dataset: object) -> list[BatchSampler]:
-    """The samplers of every ObjectSample in the pipeline of a dataset, through wrappers such as RepeatDataset."""
-    while hasattr(dataset, "dataset"):
-        dataset = dataset.dataset
-    databases = [getattr(transform, "db_sampler", None) for transform in dataset.pipeline.transforms]
-    return [sampler for database in databases if database for sampler in database.sampler_dict.values()]
+def _object_samplers(dataset: object) -> Iterator[BatchSampler]:
+    """The samplers of every ObjectSample in the pipelines of a data set and of the data sets that it wraps."""
+    for transform in _transforms(getattr(dataset, "pipeline", ())):
+        yield from getattr(getattr(transform, "db_sampler", None), "sampler_dict", {}).values()
+    for part in getattr(dataset, "datasets", [dataset.dataset] if hasattr(dataset, "dataset") else []):
+        yield from _object_samplers(part)
+
+
+def _transforms(part: object) -> Iterator[object]:
+    """The transforms of a pipeline, through those that hold others, such as Compose and RandomApply."""
+    if isinstance(part, list | tuple):
+        for member in part:
+            yield from _transforms(member)
+    elif hasattr(part, "transforms"):
+        yield from _transforms(part.transforms)
+    else:
+        yield part
 
 
 @HOOKS.register_module()
 class WarmUpHook(Hook):
-    """Move every :class:`BlendLoss` of the model from its start to its end as training goes on.
+    """Move every :class:`BlendLoss` of the model from its start to its end during training.
 
-    Its progress is a function of the iteration alone, so that a resumed run goes on where it was.
+    The progress depends on the iteration alone, so that a resumed run continues where it stopped.
 
     Args:
-        begin: Share of all iterations until which only the start counts, in [0, 1].
-        end: Share from which only the end counts, ``begin`` to 1; between them the blend is linear. Equal shares
-            switch at once.
+        begin: Share of all iterations until which only the start loss counts, in [0, 1].
+        end: Share of all iterations from which only the end loss counts, from ``begin`` to 1; by default ``begin``,
+            which switches from one loss to the other at once. Between the two shares the blend is linear.
 
     Raises:
         ValueError: the shares are out of order, or (before training) the model has no such loss.
@@ -90,7 +102,7 @@ class WarmUpHook(Hook):
 
 @HOOKS.register_module()
 class CheckpointFitsHook(Hook):
-    """Stop when a checkpoint is of another model: the host would load what fits and leave the rest as initialised.
+    """Refuse a checkpoint of another model: the host would load what fits and leave the rest as initialised.
 
     State that only a loss keeps (``loss_cls.*``) may differ, so that a run may start from one with another loss.
 

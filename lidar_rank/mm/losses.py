@@ -1,52 +1,30 @@
-"""The loss core in the registry: every module that ``lidar_rank.losses`` exports, under its own name."""
+"""The loss core in the registry: every module that ``lidar_rank.losses`` exports, under its own name.
 
-from collections.abc import Sequence
+Losses that are made of losses, such as :class:`lidar_rank.losses.BlendLoss`, take these as configs too.
+"""
+
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from lidar_rank import losses
 from lidar_rank.mm.registry import MODELS
 
 
-def _built(value: nn.Module | dict) -> nn.Module:
+def _built(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_built(part) for part in value]
     return MODELS.build(value) if isinstance(value, dict) else value
 
 
-class BlendLoss(losses.BlendLoss):
-    """:class:`lidar_rank.losses.BlendLoss` of two configs; :class:`lidar_rank.mm.hooks.WarmUpHook` moves it."""
+class _OfConfigs(nn.Module):
+    """Builds the losses that a loss is made of; stands before it among a class's bases."""
 
-    def __init__(self, start: nn.Module | dict, end: nn.Module | dict) -> None:
-        super().__init__(_built(start), _built(end))
-
-
-class FlatLoss(losses.FlatLoss):
-    """:class:`lidar_rank.losses.FlatLoss` of a config."""
-
-    def __init__(self, loss: nn.Module | dict, use_sigmoid: bool = True) -> None:
-        super().__init__(_built(loss), use_sigmoid)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*map(_built, args), **{name: _built(value) for name, value in kwargs.items()})
 
 
-@MODELS.register_module()
-class SumLoss(nn.Module):
-    """Sum of losses with one call, each with its own ``loss_weight``.
-
-    Args:
-        losses: Modules or their configs.
-    """
-
-    def __init__(self, losses: Sequence[nn.Module | dict]) -> None:
-        super().__init__()
-        self.losses = nn.ModuleList(_built(loss) for loss in losses)
-
-    def forward(self, *inputs: Tensor, **named: Any) -> Tensor:
-        """Return the sum of the losses of the inputs that all take."""
-        return sum(loss(*inputs, **named) for loss in self.losses)
-
-
-_OF_CONFIGS = {"BlendLoss": BlendLoss, "FlatLoss": FlatLoss}
-
-for _name in losses.__all__:
-    _member = getattr(losses, _name)
-    if isinstance(_member, type) and issubclass(_member, nn.Module):
-        MODELS.register_module(name=_name, module=_OF_CONFIGS.get(_name, _member))
+for _loss in losses.CLASSIFICATION_LOSSES + losses.LOCALIZATION_LOSSES:
+    MODELS.register_module(module=_loss)
+for _loss in losses.COMPOSITE_LOSSES:
+    MODELS.register_module(module=type(_loss.__name__, (_OfConfigs, _loss), {"__doc__": _loss.__doc__}))

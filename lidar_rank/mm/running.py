@@ -1,22 +1,32 @@
-"""Training and testing of a config, as ``lidar-rank train`` and ``lidar-rank test`` call them."""
+"""Training, testing and analysis of a config, as ``lidar-rank train``, ``test`` and ``analyze`` call them."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
-from mmengine.structures import BaseDataElement, InstanceData
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
-from lidar_rank.mm.registry import SCOPE
-from lidar_rank.mm.seam import Candidates, check_losses_have_images
+from lidar_rank import runs
+from lidar_rank.analysis import Diagnosis
+from lidar_rank.mm.checkpoints import check_checkpoints
+from lidar_rank.mm.configs import check_warm_up, load_config
+from lidar_rank.mm.datasets import check_annotations, use_split
+from lidar_rank.mm.ranking import RankingHook
+from lidar_rank.mm.seam import check_losses_have_images
+
+# A place in the text of a config that mmengine fills from the environment: variable and default.
+_VARIABLE = re.compile(r"\{\{['\"]?\s*\$(\w+)\s*:\s*(\S*?)\s*['\"]?\}\}")
 
 
 def train(
     config: str,
     *,
+    loss: str | None = None,
     work_dir: str | None = None,
     resume: bool = False,
     amp: bool = False,
@@ -27,124 +37,144 @@ def train(
 
     Args:
         config: Path of an mmengine config.
-        work_dir: Where logs and checkpoints go; default ``work_dirs/<config name>``.
-        resume: Go on from the newest checkpoint in ``work_dir``; start anew if there is none.
+        loss: Name of a loss to put in, one of those that the config takes.
+        work_dir: Where logs and checkpoints go; default ``work_dirs/<config name>``, with ``_<loss>`` if one is put in.
+        resume: Continue from the newest checkpoint in ``work_dir``, or start from the beginning if there is none.
+            Weights and the optimiser's state come from the checkpoint, hyperparameters from the config.
         amp: Mixed precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.
         seed: Seed of weights, order and augmentation; default that of the config, else 0.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
         FileNotFoundError: the config, or a file of the data set that it names, does not exist.
+        ValueError: the config does not take the loss, or does not fit the data, the checkpoint or itself; found before
+            the first step.
+        TrainingError: an error after the first step, whose traceback is in the log as well.
     """
-    cfg = _load(config, work_dir, options)
+    cfg = _load(config, loss, work_dir, options)
+    check_warm_up(cfg)
     _check_data(cfg, "train_dataloader", "val_dataloader")
     cfg.resume = resume
+    check_checkpoints(cfg)
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
     if amp:
         _use_mixed_precision(cfg)
-    Runner.from_cfg(cfg).train()
+    _add_hook(cfg, "lidar_rank.ScheduleHook")
+    _train(Runner.from_cfg(cfg))
 
 
 def test(
-    config: str, checkpoint: str, *, out: str | None = None, work_dir: str | None = None, options: dict | None = None
+    config: str,
+    checkpoint: str,
+    *,
+    loss: str | None = None,
+    split: str | None = None,
+    out: str | None = None,
+    work_dir: str | None = None,
+    options: dict | None = None,
 ) -> dict[str, float]:
     """Evaluate ``checkpoint`` on the test set of ``config`` and return its metrics.
 
     Args:
         config: Path of an mmengine config.
         checkpoint: Path of weights trained with it.
+        loss: Name of the loss that was put in.
+        split: ``train``, ``val``, ``trainval`` or ``test``, of a KITTI root; default the test set of the config.
         out: Folder for KITTI result files, one per frame; for images, for pictures of the detections and COCO results.
-        work_dir: Where logs go; default ``work_dirs/<config name>``.
+        work_dir: Where logs go; default as of :func:`train`.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
+        ValueError: the config has no test set, or the checkpoint is of another model.
     """
-    cfg = _load_for_test(config, checkpoint, work_dir, options)
+    cfg = _load_for_test(config, checkpoint, loss, work_dir, options, split=split, out=out)
     if out:
         _write_results(cfg, Path(out).absolute())
     return Runner.from_cfg(cfg).test()
 
 
-def candidates(
-    config: str, checkpoint: str, *, work_dir: str | None = None, options: dict | None = None
-) -> Iterator[Candidates]:
-    """Say what ``checkpoint`` thinks of every candidate of the test set of ``config``, and what is true.
+def analyze(
+    config: str,
+    checkpoint: str,
+    *,
+    loss: str | None = None,
+    min_score: float = 0.0,
+    work_dir: str | None = None,
+    options: dict | None = None,
+) -> Diagnosis:
+    """Evaluate ``checkpoint`` as :func:`test` does and, in the same pass, measure how its head ranks all candidates.
 
     Args:
-        config: Path of an mmengine config whose head is one of ours.
+        config: Path of an mmengine config whose head is one of scope ``lidar_rank``.
         checkpoint: Path of weights trained with it.
-        work_dir: Where logs go; default ``work_dirs/<config name>``.
+        loss: Name of the loss that was put in.
+        min_score: Pairs with negatives that score less are left out.
+        work_dir: Where logs go; default as of :func:`train`.
         options: Settings that replace those of the config, keys with dots.
-
-    Yields:
-        Scores, labels and overlaps of one batch, on the CPU; as arrays they are what ``lidar_rank.analysis`` takes.
 
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
-        ValueError: the checkpoint is of another model, or its head is not one of ours.
+        ValueError: the config has no test set, the checkpoint is of another model, or the head is not one of ours.
     """
-    runner = Runner.from_cfg(_load_for_test(config, checkpoint, work_dir, options))
-    runner.load_or_resume()
-    model = runner.model.module if hasattr(runner.model, "module") else runner.model
-    head = getattr(model, "bbox_head", None)
-    if not hasattr(head, "candidates"):
-        raise ValueError(
-            f"{config}: a {type(model).__name__} with {type(head).__name__} does not say which candidates are objects;"
-            f" give it a dense head of scope {SCOPE}"
-        )
-    model.eval()
-    for batch in runner.test_dataloader:
-        with torch.no_grad():
-            data = model.data_preprocessor(batch, training=False)
-            features = model.extract_feat(data["inputs"])
-        samples = data["data_samples"]
-        known = _in_scan if "eval_ann_info" in samples[0] else _in_image
-        objects, *ignored = zip(*(known(sample, next(model.parameters()).device) for sample in samples), strict=True)
-        found = head.candidates(features, objects, [sample.metainfo for sample in samples], *ignored)
-        yield Candidates(*(part.cpu() for part in found))
+    runner = Runner.from_cfg(_load_for_test(config, checkpoint, loss, work_dir, options))
+    ranking = RankingHook(min_score)
+    runner.register_hook(ranking)
+    metrics = runner.test()
+    return Diagnosis(metrics, ranking.pairs, ranking.distributions)
 
 
-def _in_scan(sample: BaseDataElement, device: torch.device) -> tuple[InstanceData]:
-    """Objects of a scan to test on."""
-    known = sample.eval_ann_info
-    boxes, labels = known["gt_bboxes_3d"].to(device), torch.as_tensor(known["gt_labels_3d"]).to(device)
-    return (InstanceData(bboxes_3d=boxes, labels_3d=labels),)
+def _train(runner: Runner) -> None:
+    """Train; keep the traceback of an error that comes too late to be about the input alone."""
+    steps = _CountSteps()
+    runner.register_hook(steps)
+    try:
+        runner.train()
+    except Exception as error:
+        if not steps.taken:
+            raise
+        runner.logger.exception("Training stopped after %d steps.", steps.taken)
+        raise runs.TrainingError(
+            f"{type(error).__name__} after {steps.taken} steps; its traceback is in {runner.logger.log_file}"
+        ) from error
 
 
-def _in_image(sample: BaseDataElement, device: torch.device) -> tuple[InstanceData, InstanceData]:
-    """Objects of an image to test on, and what to ignore there, in pixels of the network's input.
+class _CountSteps(Hook):
+    taken = 0
 
-    The host keeps those of a test in pixels of the file.
-    """
-    found = sample.gt_instances.to(device), sample.ignored_instances.to(device)
-    scale = torch.tensor(sample.scale_factor, device=device).repeat(2)
-    for instances in found:
-        instances.bboxes = instances.bboxes * scale
-    return found
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:  # noqa: ARG002
+        self.taken += 1
 
 
-def _load_for_test(config: str, checkpoint: str, work_dir: str | None, options: dict | None) -> Config:
-    if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint at {checkpoint}")
-    cfg = _load(config, work_dir, options)
+def _load_for_test(
+    config: str,
+    checkpoint: str,
+    loss: str | None,
+    work_dir: str | None,
+    options: dict | None,
+    *,
+    split: str | None = None,
+    out: str | None = None,
+) -> Config:
+    runs.check_checkpoint(checkpoint)
+    cfg = _load(config, loss, work_dir, options)
+    if not cfg.get("test_dataloader"):
+        raise ValueError(f"{config} has no test_dataloader: there is nothing to test on")
+    if split:
+        use_split(cfg, split, out)
     _check_data(cfg, "test_dataloader")
     cfg.load_from = checkpoint
+    check_checkpoints(cfg)
     return cfg
 
 
-def _load(config: str, work_dir: str | None, options: dict | None) -> Config:
-    if not Path(config).is_file():
-        raise FileNotFoundError(
-            f"no config at {config}: they lie in configs/, e.g. configs/second/second_kitti-car_small.py"
-        )
-    cfg = Config.fromfile(config)
-    cfg.merge_from_dict(options or {})
+def _load(config: str, loss: str | None, work_dir: str | None, options: dict | None) -> Config:
+    cfg = load_config(config, loss, options)
     check_losses_have_images(cfg.model)
-    cfg.work_dir = work_dir or cfg.get("work_dir") or str(Path("work_dirs") / Path(config).stem)
+    cfg.work_dir = work_dir or cfg.work_dir
     cfg.launcher = _launcher()
     if not torch.cuda.is_available():
-        cfg.env_cfg.dist_cfg.backend = "gloo"
+        cfg.merge_from_dict({"env_cfg.dist_cfg.backend": "gloo"})
     return cfg
 
 
@@ -162,6 +192,12 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.type = "lidar_rank.CPUAmpOptimWrapper"
 
 
+def _add_hook(cfg: Config, name: str) -> None:
+    hooks = cfg.get("custom_hooks") or []
+    if not any(isinstance(hook, dict) and hook.get("type") == name for hook in hooks):
+        cfg.custom_hooks = [*hooks, {"type": name}]
+
+
 def _write_results(cfg: Config, out: Path) -> None:
     """Let a test leave its detections in ``out``."""
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
@@ -170,23 +206,36 @@ def _write_results(cfg: Config, out: Path) -> None:
             evaluator.result_dir = str(out)
         if evaluator.type == "CocoMetric":
             evaluator.outfile_prefix = str(out / "results")
-    if cfg.default_scope == "mmdet":
+    if cfg.get("default_scope") == "mmdet":
         cfg.default_hooks.visualization.update(draw=True, test_out_dir=str(out))
 
 
 def _check_data(cfg: Config, *loaders: str) -> None:
     """Fail before the model is built if a data set is not prepared."""
     for loader in loaders:
-        dataset = cfg[loader].dataset
-        while "dataset" in dataset:
-            dataset = dataset.dataset
-        if "ann_file" not in dataset:
-            continue
-        annotations = Path(dataset.get("data_root") or "", dataset.ann_file)
-        if not annotations.is_file():
-            prepare = f"Prepare the data set with 'lidar-rank create-data {dataset.get('data_root')}', or name"
-            raise FileNotFoundError(
-                f"{loader} needs {annotations}, which does not exist."
-                f" {prepare if annotations.suffix == '.pkl' else 'Name'} another root with"
-                f" {'BCCD_ROOT' if dataset.type == 'VOCDataset' else 'KITTI_ROOT'}=DIR"
-            )
+        for dataset in _datasets((cfg.get(loader) or {}).get("dataset", {})):
+            annotations = Path(dataset.get("data_root") or "", dataset["ann_file"])
+            if not annotations.is_file():
+                raise FileNotFoundError(
+                    f"{loader} needs {annotations}, which does not exist. {_how_to_give_data(cfg, dataset)}"
+                )
+            check_annotations(dataset)
+
+
+def _datasets(dataset: dict) -> Iterator[dict]:
+    """The data sets with an annotation file, through wrappers such as ``RepeatDataset`` and ``ConcatDataset``."""
+    if dataset.get("ann_file"):
+        yield dataset
+    for part in [dataset["dataset"]] if "dataset" in dataset else dataset.get("datasets", []):
+        yield from _datasets(part)
+
+
+def _how_to_give_data(cfg: Config, dataset: dict) -> str:
+    """Name the environment variable that the text of the config takes the root from, if it takes it from one."""
+    root = str(dataset.get("data_root") or "")
+    variables = {os.environ.get(name, default): name for name, default in _VARIABLE.findall(cfg.text)}
+    given = [name for value, name in variables.items() if value and root.startswith(value)]
+    other_root = f"name another root with {given[0]}=DIR" if given else f"put the data set, or a link to it, at {root}"
+    if dataset["ann_file"].endswith(".pkl"):
+        return f"Prepare the data set with 'lidar-rank create-data {root}', or {other_root}"
+    return f"{other_root[0].upper()}{other_root[1:]}"

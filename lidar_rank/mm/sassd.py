@@ -1,14 +1,14 @@
-"""SA-SSD in the host: the detector, and the relabelling of its training data."""
+"""SA-SSD as a detector of the host, and the change of labels in its training data."""
 
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmdet3d.models.detectors import VoxelNet
 from torch import Tensor
 
 from lidar_rank.mm.registry import MODELS, TRANSFORMS
+from lidar_rank.mm.voxelnet import VoxelNet
 from lidar_rank.models import sassd
 
 for _module in (sassd.SparseBackbone, sassd.BEVNet, sassd.AuxiliaryNetwork, sassd.PartSensitiveWarping):
@@ -16,25 +16,25 @@ for _module in (sassd.SparseBackbone, sassd.BEVNet, sassd.AuxiliaryNetwork, sass
 
 
 class SASSDFeatures(NamedTuple):
-    """What the head of SA-SSD gets of a batch."""
+    """Input of the head of SA-SSD for a batch."""
 
     box_map: Tensor
     """(scan, channel, y, x), for scores and boxes of anchors."""
     part_map: Tensor
     """(scan, channel, y, x), for part-sensitive warping."""
     voxels: Tensor
-    """(voxel, 4) integers, scan, z, y, x of the occupied input voxels."""
+    """(voxel, 4) integers: scan, z, y, x of the occupied input voxels."""
 
 
 @MODELS.register_module()
 class SASSD(VoxelNet):
-    """Structure-aware single-stage detector, as its authors built it (mmdet3d's ``SASSD`` is another network).
+    """Structure-aware single-stage detector as its authors built it (mmdet3d's ``SASSD`` is a different network).
 
     Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
 
     Args:
-        auxiliary: Config of the network on points that adds losses in training; None leaves it out. Detections do not
-            depend on it.
+        auxiliary: Config of the auxiliary network, which adds losses on points in training; None leaves it out.
+            Detections do not depend on it.
         **parts: ``voxel_encoder``, ``middle_encoder`` (:class:`lidar_rank.models.sassd.SparseBackbone`), ``backbone``
             (:class:`lidar_rank.models.sassd.BEVNet`), ``bbox_head`` (:class:`SASSDHead`) and the rest as
             ``VoxelNet``'s.
@@ -45,7 +45,7 @@ class SASSD(VoxelNet):
         self.auxiliary = MODELS.build(auxiliary) if auxiliary else None
 
     def extract_feat(self, batch_inputs_dict: dict) -> SASSDFeatures:
-        """Everything that the head needs."""
+        """Input of the head."""
         return self._encode(batch_inputs_dict)[0]
 
     def loss(self, batch_inputs_dict: dict, batch_data_samples: list, **kwargs) -> dict[str, Tensor]:
@@ -62,7 +62,7 @@ class SASSD(VoxelNet):
         return losses
 
     def _encode(self, batch_inputs_dict: dict) -> tuple[SASSDFeatures, Tensor, list[sassd.VoxelLevel]]:
-        """Features; the mean point of every voxel, (voxel, 4): scan, x, y, z; the levels of the sparse backbone."""
+        """Return the head's input, the mean point (scan, x, y, z) of each voxel, and the voxels of each stage."""
         voxels = batch_inputs_dict["voxels"]
         means = self.voxel_encoder(voxels["voxels"], voxels["num_points"], voxels["coors"])
         bev, levels = self.middle_encoder(means, voxels["coors"], len(batch_inputs_dict["points"]))
@@ -72,10 +72,10 @@ class SASSD(VoxelNet):
 
 @TRANSFORMS.register_module()
 class MergeClasses(BaseTransform):
-    """Give objects of some classes another's label, as SA-SSD trains on vans as cars after objects were pasted in.
+    """Change the labels of some classes. SA-SSD trains on vans as cars in this way, after objects were pasted in.
 
     Args:
-        labels: The new label of each label that changes.
+        labels: New label of each label that changes.
     """
 
     def __init__(self, labels: dict[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""The step that 2D and 3D heads share: from the host's maps by level to ``(image, candidate, class)``."""
+"""The step that 2D and 3D heads share: the host's maps by level become ``(image, candidate, class)``."""
 
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ from lidar_rank.mm.registry import MODELS, SCOPE
 
 
 class Candidates(NamedTuple):
-    """What a head thinks of every candidate and what is true; the inputs of ``lidar_rank.analysis``."""
+    """Predictions and training targets of every candidate; the input of ``lidar_rank.analysis``."""
 
     scores: Tensor
     """(image, candidate, class), probabilities."""
@@ -22,20 +22,20 @@ class Candidates(NamedTuple):
 def by_image(maps: list[Tensor], channels: int) -> Tensor:
     """Join all levels of each image: (image, anchor * channel, y, x) become (image, candidate, channel), in float32.
 
-    Candidates run level by level and, within one, by y, x, anchor: the order of the host's anchors.
+    Candidates are ordered by level, y, x and anchor, as the host orders its anchors.
     """
     rows = [level.permute(0, 2, 3, 1).reshape(level.shape[0], -1, channels) for level in maps]
     return torch.cat(rows, dim=1).float()
 
 
 def level_of_candidate(maps: list[Tensor], channels: int) -> Tensor:
-    """Pyramid level (candidate,) of each candidate of :func:`by_image`."""
+    """Pyramid level (candidate,) of each candidate that :func:`by_image` returns."""
     sizes = torch.tensor([level[0].numel() // channels for level in maps], device=maps[0].device)
     return torch.arange(len(maps), device=maps[0].device).repeat_interleave(sizes)
 
 
 def iou_of_candidates(positive_iou: Tensor, positive: Tensor) -> Tensor:
-    """Spread the overlaps (positive,) over (image, candidate): zero elsewhere, differentiable where they are."""
+    """Place the overlaps (positive,) in (image, candidate), with zero elsewhere; differentiable if they are."""
     return positive_iou.new_zeros(positive.shape).masked_scatter(positive, positive_iou)
 
 
@@ -43,8 +43,8 @@ def check_losses_have_images(config: Any, name: str = "model") -> None:
     """Refuse a model config that gives a loss per image to a head that flattens the batch.
 
     Args:
-        config: Of the model, or any part of it.
-        name: Where the part lies, for the message.
+        config: Config of the model, or any part of it.
+        name: Name of the part, for the message.
 
     Raises:
         ValueError: a head of the host has a ``loss_cls`` of scope ``lidar_rank`` other than ``FlatLoss``.
@@ -66,7 +66,7 @@ def check_losses_have_images(config: Any, name: str = "model") -> None:
 
 
 def _head_with_images(stock: str) -> str:
-    """Our head that is made of the host's of this name."""
+    """Name of our head that derives from the host's head of this name."""
     stock = stock.rpartition(".")[2]
     heads = [name for name, ours in MODELS.module_dict.items() if stock in [base.__name__ for base in ours.__mro__]]
     return f"{SCOPE}.{heads[0]}" if heads else f"a head of scope {SCOPE}"

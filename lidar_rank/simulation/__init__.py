@@ -1,7 +1,7 @@
 """Simulated KITTI data: scans of a 64-beam scanner, camera images and labels of random street scenes.
 
-Public names are loaded on first use. :func:`simulate_kitti` loads Open3D, which takes seconds, only in the processes
-that make frames.
+Public names are loaded on first use. :func:`simulate_kitti` loads Open3D only in the processes that make frames,
+because loading it takes seconds.
 """
 
 from importlib import import_module

@@ -1,6 +1,6 @@
-"""Where the pulses of the Velodyne HDL-64E on KITTI's car go.
+"""Directions of the pulses of the Velodyne HDL-64E on KITTI's car.
 
-Beam angles are fitted to real KITTI scans by ``tools/studies/fit_simulation.py``.
+The beam angles are fitted to real KITTI scans by ``tools/studies/fit_simulation.py``.
 """
 
 from typing import Final
@@ -15,7 +15,8 @@ HEIGHT_M: Final = 1.73
 MAX_RANGE_M: Final = 80.0
 FIRINGS_PER_TURN: Final = 2155
 ENCODER_STEP_DEG: Final = 0.09
-# The upper block of 32 lasers is 1/3 degree apart, the lower one 1/2 degree; a real unit deviates by some 0.1 degree.
+# The 32 lasers of the upper block are 1/3 degree apart, those of the lower block 1/2 degree. Real units deviate by
+# about 0.1 degree.
 # fmt: off
 BEAM_ELEVATION_DEG: Final = np.array([
     1.937, 1.574, 1.305, 0.872, 0.579, 0.181, -0.089, -0.452, -0.803, -1.201, -1.494, -1.833, -2.208, -2.547, -2.874,
@@ -31,14 +32,15 @@ BEAM_ORIGIN_M: Final = np.interp(BEAM_ELEVATION_DEG, [-25.0, -9.0, -8.9, 1.94], 
 def firing_rays(
     rng: np.random.Generator, window_deg: Float[np.ndarray, "beam 2"]
 ) -> tuple[Float32[np.ndarray, "ray 6"], Int[np.ndarray, " ray"]]:
-    """Rays of one turn, beam by beam from the top, each from azimuth 0 counter-clockwise: the order of KITTI's files.
+    """Rays of one turn in the order of KITTI's files: beam by beam from the top, counter-clockwise from azimuth 0.
 
     Args:
         rng: Draws the angle at which the turn begins.
-        window_deg: Azimuths between which a beam is simulated, within [-180, 180]; empty where low >= high.
+        window_deg: Lowest and highest azimuth of each beam to simulate, within [-180, 180]. A beam with low >= high is
+            not simulated.
 
     Returns:
-        Origins with unit directions, and the beam of each ray.
+        Origin and unit direction of each ray, and the beam of each ray.
     """
     window_deg = window_deg.astype(np.float32)
     phase = np.float32(rng.random()) + 0.618 * np.arange(len(window_deg), dtype=np.float32)[:, None]
@@ -62,10 +64,10 @@ FULL_TURN_DEG: Final = np.tile([-180.0, 180.0], (len(BEAM_ELEVATION_DEG), 1))
 
 
 def camera_window_deg(calibration: Calibration) -> Float[np.ndarray, "beam 2"]:
-    """Azimuths, per beam, that can put a point into the camera's image from 2.5 m to the scanner's maximum range.
+    """Range of azimuths of each beam that can put a point between 2.5 m and the maximum range into the camera's image.
 
     Raises:
-        ValueError: the camera does not look ahead, where the beams are.
+        ValueError: the camera does not look ahead, along x of the LiDAR frame, so that no beam reaches its image.
     """
     azimuth = np.arange(-60.0, 60.0, 0.5)
     distance = np.geomspace(2.5, MAX_RANGE_M, 24)
@@ -81,7 +83,11 @@ def camera_window_deg(calibration: Calibration) -> Float[np.ndarray, "beam 2"]:
     )
     inside = calibration.in_image(points.reshape(-1, 3), IMAGE_SIZE).reshape(points.shape[:3]).any(-1)
     if not inside.any():
-        raise ValueError(f"no beam of the scanner falls into the image: {calibration.lidar_to_camera_matrix=}")
+        viewing = calibration.camera_to_lidar_matrix[:3, 2].round(2).tolist()
+        raise ValueError(
+            "no beam of the scanner falls into the image: the camera must look along x of the LiDAR frame, but it looks"
+            f" along {viewing}; check the calibration"
+        )
     low = np.where(inside, azimuth - 0.6, np.inf).min(1)
     high = np.where(inside, azimuth + 0.6, -np.inf).max(1)
     return np.stack([low, high], 1)

@@ -1,4 +1,4 @@
-"""Put things on the ground of a street, without overlap, and join them to one scene."""
+"""Place shapes on the ground of a street without overlap, and join them into one scene."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from lidar_rank.simulation.scanner import Scene, build_scene
 from lidar_rank.simulation.street import Street
 
 VIEW_M: Final = 85.0
-# The sensor's own vehicle and the room that it leaves to others: centre, length, width and yaw.
+# Footprint of the sensor's own vehicle with a margin: x and y of its centre, length, width and yaw.
 EGO_FOOTPRINT: Final = (1.0, 0.0, 7.0, 3.0, 0.0)
 
 Rectangle = tuple[float, float, float, float, float]
@@ -28,7 +28,7 @@ class WorldObject:
     Attributes:
         name: KITTI class.
         box: (x, y, z_bottom, length, width, height, yaw), LiDAR frame.
-        vertices: Corners of its mesh, LiDAR frame.
+        vertices: Vertices of its mesh, LiDAR frame.
     """
 
     name: str
@@ -43,7 +43,7 @@ class World:
     Attributes:
         scene: Its triangles.
         colour: RGB per triangle, in [0, 1].
-        objects: Everything that may get a label; ``scene.owner`` counts in this order.
+        objects: Everything that may get a label; ``scene.owner`` is an index into it.
     """
 
     scene: Scene
@@ -53,7 +53,7 @@ class World:
 
 @dataclass(frozen=True)
 class Paint:
-    """Colour and intensity of the painted or clothed parts of an object."""
+    """Colour and intensity (albedo) of the painted or clothed parts of an object."""
 
     colour: Colour
     albedo: float
@@ -61,7 +61,7 @@ class Paint:
 
 @dataclass(frozen=True)
 class _Instance:
-    """A shape, where it goes and, for an object with a label, its class and size."""
+    """A shape, its place and, for an object with a label, its class and size."""
 
     mesh: Mesh
     s: float
@@ -75,7 +75,7 @@ class _Instance:
 
 
 def rectangles_overlap(one: Rectangle, other: Rectangle) -> bool:
-    """Whether two rectangles (x, y, length, width, yaw) share area: no side of either separates them."""
+    """Whether two rectangles (x, y, length, width, yaw) share area, by the separating-axis test."""
     dx, dy = other[0] - one[0], other[1] - one[1]
     turn = other[4] - one[4]
     cos, sin = abs(math.cos(turn)), abs(math.sin(turn))
@@ -89,14 +89,14 @@ def rectangles_overlap(one: Rectangle, other: Rectangle) -> bool:
 
 
 class SceneBuilder:
-    """A scene in the making: collects shapes, keeps their footprints apart."""
+    """Collects the shapes of a scene and keeps their footprints apart."""
 
     def __init__(self, street: Street, *, half_angle_rad: float) -> None:
         """Start with an empty street.
 
         Args:
             street: The ground.
-            half_angle_rad: What is further off the sensor's forward axis is left out.
+            half_angle_rad: Shapes at a larger angle from the sensor's forward axis are left out.
         """
         self.street = street
         self.half_angle_rad = half_angle_rad
@@ -106,7 +106,7 @@ class SceneBuilder:
         self._taken: list[tuple[float, Rectangle]] = [(math.hypot(*EGO_FOOTPRINT[2:4]) / 2, EGO_FOOTPRINT)]
 
     def add_fixed(self, mesh: Mesh) -> None:
-        """Add a mesh that is in the LiDAR frame already."""
+        """Add a mesh that is already in the LiDAR frame."""
         self._fixed.append(mesh)
 
     def add_scenery(
@@ -119,7 +119,11 @@ class SceneBuilder:
         heading: float = 0.0,
         scale: Sequence[float] = (1.0, 1.0, 1.0),
     ) -> bool:
-        """Add a shape without a label if its footprint (length, width, metres) is in view and free."""
+        """Add a shape without a label, if its footprint (length and width in metres) is in view and free.
+
+        Returns:
+            Whether the shape was added.
+        """
         rectangle = self._rectangle(s, d, heading, footprint)
         if not self._in_view(rectangle) or not self._claim(rectangle, 0.05):
             return False
@@ -140,22 +144,22 @@ class SceneBuilder:
         inset_m: Float[np.ndarray, " 5"],
         lift_m: float,
     ) -> bool:
-        """Add an object with a label if there is room for its box (length, width, height) and a gap around it.
+        """Add an object with a label, if there is room for its box and a gap around it.
 
         Args:
             name: KITTI class.
             mesh: Body in the unit box.
-            size: Of the labelled box, metres.
-            s: Where along the street.
-            d: Where across the street.
-            heading: Against the street's direction.
-            paint: Of its painted or clothed parts.
-            gap_m: Free space wanted on all sides.
-            inset_m: From the rear, front, right, left and upper face of the box to the body.
-            lift_m: How far above the ground box and body begin.
+            size: Length, width and height of the labelled box, metres.
+            s: Position along the street, metres.
+            d: Position across the street, metres.
+            heading: Yaw relative to the direction of the street, radians.
+            paint: Paint of its painted or clothed parts.
+            gap_m: Free space required on all sides.
+            inset_m: Distance from the rear, front, right, left and upper face of the box to the body.
+            lift_m: Height of the bottom of box and body above the ground.
 
         Returns:
-            Whether it was added.
+            Whether the object was added.
         """
         rectangle = self._rectangle(s, d, heading, (size[0], size[1]))
         if not self._in_view(rectangle) or not self._claim(rectangle, gap_m):
@@ -173,7 +177,7 @@ class SceneBuilder:
         return True
 
     def finish(self, rng: np.random.Generator) -> World:
-        """Join everything; materials vary a little from thing to thing."""
+        """Join everything to a world. Materials vary a little between instances."""
         instances = self._instances
         at = self.street.to_lidar([i.s for i in instances], [i.d for i in instances])
         at += np.array([i.shift for i in instances]).reshape(-1, 3)
@@ -207,7 +211,7 @@ class SceneBuilder:
     def _surfaces(
         self, mesh: Mesh, counts: Sequence[int], rng: np.random.Generator
     ) -> tuple[Float32[np.ndarray, " triangle"], Float32[np.ndarray, "triangle 3"]]:
-        """Intensity and colour of every triangle; ``counts`` are the triangles of each thing."""
+        """Intensity and colour of every triangle; ``counts`` is the number of triangles of each instance."""
         things, materials = len(counts), len(Material)
         shade = rng.standard_normal((things, materials)).astype(np.float32)
         albedo = np.maximum(OPTICS["albedo"] + OPTICS["spread"] * shade, 0)
@@ -232,7 +236,7 @@ class SceneBuilder:
         return abs(math.atan2(rectangle[1], rectangle[0])) - slack < self.half_angle_rad
 
     def _claim(self, rectangle: Rectangle, gap_m: float) -> bool:
-        """Reserve ground, unless some of it is taken."""
+        """Reserve a footprint, unless a part of it is taken. Return whether it was reserved."""
         x, y, length, width, yaw = rectangle
         wider = (x, y, length + 2 * gap_m, width + 2 * gap_m, yaw)
         reach = math.hypot(wider[2], wider[3]) / 2

@@ -39,7 +39,7 @@ KITTI_CALIBRATION: Final = Calibration(
 
 
 def camera_rays(calibration: Calibration, pixels: Float[np.ndarray, "ray 2"]) -> Float32[np.ndarray, "ray 6"]:
-    """Rays in the LiDAR frame, origin and unit direction, from camera 2 through pixels."""
+    """Rays (origin, unit direction) in the LiDAR frame from camera 2 through pixels."""
     inverse = np.linalg.inv(calibration.projections[2][:, :3])
     centre = -inverse @ calibration.projections[2][:, 3]
     turned = calibration.camera_to_lidar_matrix[:3, :3] @ inverse

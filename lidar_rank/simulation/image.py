@@ -1,4 +1,4 @@
-"""Daylight pictures of a simulated world, seen by KITTI's left colour camera."""
+"""Daylight images of a simulated world, as KITTI's left colour camera sees it."""
 
 from typing import Final
 
@@ -13,22 +13,22 @@ from lidar_rank.simulation.scanner import Hits, cast
 
 SKY_LOW: Final = np.array([0.86, 0.90, 0.95], np.float32)
 SKY_HIGH: Final = np.array([0.36, 0.55, 0.85], np.float32)
-# Rows that are worked on at once: what they take stays in the processor's cache.
+# Rows that are rendered at once. Their data stays in the processor's cache.
 BAND_PX: Final = 25
 HAZE_M: Final = 220.0
-# Size of the texture's patches in metres and how much they vary in brightness.
+# Size of the patches of the texture in metres, and how much their brightness varies.
 GRAIN: Final = ((0.04, 0.10), (0.35, 0.08), (2.5, 0.07))
-# By row of the table of optics.
+# By material: the rows of OPTICS.
 IS_ROUGH: Final = np.isin(np.arange(len(Material)), [Material.FOLIAGE, Material.GRASS, Material.BARK])
 IS_SHINY: Final = np.isin(np.arange(len(Material)), [Material.PAINT, Material.GLASS])
 
 
 def render(world: World, calibration: Calibration, rng: np.random.Generator) -> UInt8[np.ndarray, "375 1242 3"]:
-    """Cast one ray through every pixel: sun, shadows, sky, textures, haze and sensor noise.
+    """Render an image with sun, shadows, sky, textures, haze and sensor noise, from one ray per pixel.
 
     Args:
-        world: What there is to see.
-        calibration: Where the camera is.
+        world: The scene.
+        calibration: Calibration of the camera.
         rng: Draws the position of the sun, the clouds, the exposure and the noise.
 
     Returns:
@@ -54,7 +54,7 @@ def render(world: World, calibration: Calibration, rng: np.random.Generator) -> 
 def _light_along(
     world: World, rays: Float32[np.ndarray, "ray 6"], sun: Float32[np.ndarray, " 3"], clouds: Float32[np.ndarray, " 4"]
 ) -> Float32[np.ndarray, "ray 3"]:
-    """Colour of what is seen along rays: the sky, or a surface through haze."""
+    """Colour seen along rays: the sky, or a surface through haze."""
     hits = cast(world.scene, rays)
     seen, missed = np.flatnonzero(hits.triangle >= 0), np.flatnonzero(hits.triangle < 0)
     colour = np.empty((len(rays), 3), np.float32)
@@ -71,7 +71,7 @@ def _surface(
     sun: Float32[np.ndarray, " 3"],
     clouds: Float32[np.ndarray, " 4"],
 ) -> Float32[np.ndarray, "ray 3"]:
-    """Colour of what rays hit, without haze: texture in the light, and the sky mirrored in cars and windows."""
+    """Colour of the surfaces that rays hit, without haze: lit texture, and the sky mirrored in cars and windows."""
     towards = rays[:, 3:]
     points = rays[:, :3] + hits.range_m[:, None] * towards
     normal = np.where(np.einsum("rk,rk->r", hits.normal, towards)[:, None] > 0, -hits.normal, hits.normal)
@@ -102,7 +102,7 @@ def _brightness(
     normal: Float32[np.ndarray, "point 3"],
     sun: Float32[np.ndarray, " 3"],
 ) -> Float32[np.ndarray, "point 1"]:
-    """Brightness of surfaces: from the sky, and from the sun where nothing stands in between."""
+    """Brightness of surfaces, lit by the sky and, where nothing stands in between, by the sun."""
     facing = normal @ sun
     lit = np.flatnonzero(facing > 0)
     shadow_rays = np.concatenate([points[lit], np.broadcast_to(sun, (len(lit), 3))], 1)
@@ -115,7 +115,7 @@ def _brightness(
 def _texture(
     points: Float32[np.ndarray, "point 3"], material: Int[np.ndarray, " point"]
 ) -> Float32[np.ndarray, "point 1"]:
-    """Brightness factor about 1 that is fixed to the surface: patches of three sizes, coarser on plants."""
+    """Brightness factor near 1 that is fixed to the surface: patches of three sizes, with more contrast on plants."""
     factor = np.zeros(len(points), np.float32)
     for size_m, amount in GRAIN:
         cell = np.floor(points * np.float32(1 / size_m)).astype(np.int32).view(np.uint32)

@@ -1,4 +1,4 @@
-"""Labels as KITTI's annotators make them, from a simulated world."""
+"""Labels of a simulated world, chosen as KITTI's annotators choose them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,19 +17,20 @@ from lidar_rank.simulation.camera import IMAGE_SIZE, camera_rays
 from lidar_rank.simulation.scanner import Scene, cast
 
 NEAR_PLANE_M: Final = 0.3
-# Annotators skip what is hard to tell apart: the smaller in the image and the more hidden, the more often. It becomes a
-# DontCare area. An object counts as tall as it is times its visible share to the power below.
+# Annotators leave out objects that are hard to recognise, the more often the smaller and the more hidden they are.
+# These become DontCare areas. An object is too small if its height in the image, times its visible share to the power
+# HIDING_POWER, is below a number that is drawn from this range for each object.
 ANNOTATED_HEIGHT_PX: Final = (11.0, 28.0)
 HIDING_POWER: Final = 0.23
-# ... and what has fewer points than a number drawn from this range, again for every object.
+# They also leave out objects with fewer points than a number that is drawn from this range for each object.
 ANNOTATED_POINTS: Final = (-4.0, 5.0)
 MAX_DEPTH_M: Final = 80.0
-# Least visible share of an object for the occlusion levels 0, 1 and 2; with less the level is 3, unknown.
+# Smallest visible share of an object for the occlusion levels 0, 1 and 2; below these the level is 3, unknown.
 VISIBLE_SHARES: Final = (0.985, 0.56, 0.10)
 LABELLED_SHARE: Final = 0.08
-# Of what is hidden more than this, annotators see nothing.
+# Objects with a smaller visible share are not noticed at all: they get neither a label nor a DontCare area.
 NOTICED_SHARE: Final = 0.03
-# Cars cut off by more than this get level 3 too.
+# Objects with a larger truncation also get level 3.
 UNKNOWN_TRUNCATION: Final = 0.9
 RAYS_PER_OBJECT: Final = 81
 
@@ -39,10 +40,10 @@ class View:
     """An object as the camera sees it.
 
     Attributes:
-        bbox_px: left, top, right, bottom of the part inside the image.
+        bbox_px: Left, top, right, bottom of the part inside the image.
         truncation: Share of the image box around its whole 3D box that lies outside the image.
         depth_m: Depth of its centre.
-        visible: Share of the rays through the object that reach it first.
+        visible: Share of the rays through the object on which it is the first surface.
     """
 
     bbox_px: Float[np.ndarray, " 4"]
@@ -57,14 +58,14 @@ def label_lines(
     """Lines of the label file of a simulated frame, nearest object first, DontCare areas last.
 
     Args:
-        world: The objects, and what hides them.
-        calibration: Of the frame.
-        num_points: Points of the scan on each object of the world.
-        rng: Which of the small objects an annotator labels.
+        world: The objects, and everything that hides them.
+        calibration: Calibration of the frame.
+        num_points: Number of points of the scan on each object of the world.
+        rng: Decides which of the small objects are labelled.
 
     Returns:
-        KITTI's 15 columns, numbers to two decimals. Objects outside the image or wholly hidden have no line; those that
-        are too small, too far or too hidden for an annotator make DontCare areas.
+        Lines of KITTI's 15 columns, with numbers to two decimals. Objects outside the image or entirely hidden have no
+        line. Objects that are too small, too far or too hidden for an annotator become DontCare areas.
     """
     labels, areas = [], []
     views = _views(world, calibration)
@@ -79,7 +80,7 @@ def label_lines(
 
 
 def _merged(areas: Sequence[Float[np.ndarray, " 4"]]) -> list[Float[np.ndarray, " 4"]]:
-    """Areas as annotators draw them: one around things that overlap in the image."""
+    """Merge areas that overlap in the image, as annotators do."""
     merged: list[Float[np.ndarray, " 4"]] = []
     for area in areas:
         overlaps = [bool((area[:2] <= other[2:]).all() and (other[:2] <= area[2:]).all()) for other in merged]
@@ -102,11 +103,11 @@ def _numbers(values: Float[np.ndarray, " value"]) -> str:
 
 
 def _views(world: World, calibration: Calibration) -> dict[int, View]:
-    """How the camera sees the objects of which it sees something, by their index."""
+    """Views of the objects that the camera sees at least in part, by their index."""
     if not world.objects:
         return {}
     boxes, _ = _image_boxes([thing.vertices for thing in world.objects], calibration)
-    # Image boxes are drawn around what is seen; KITTI's truncation is that of the projected 3D box.
+    # Image boxes surround the body; KITTI's truncation is that of the projected 3D box.
     _, truncation = _image_boxes(box_corners(np.stack([thing.box for thing in world.objects])), calibration)
     inside = np.flatnonzero((boxes[:, 2:] - boxes[:, :2] >= 1).all(1))
     shares = visible_shares(world.scene, calibration, inside, boxes[inside])
@@ -121,11 +122,11 @@ def _views(world: World, calibration: Calibration) -> dict[int, View]:
 def _image_boxes(
     meshes: Sequence[Float[np.ndarray, "vertex 3"]] | Float[np.ndarray, "mesh vertex 3"], calibration: Calibration
 ) -> tuple[Float[np.ndarray, "mesh 4"], Float[np.ndarray, " mesh"]]:
-    """Image boxes of meshes, cut to the image (empty for what is outside), and their truncation."""
+    """Image boxes of meshes, clipped to the image (empty if outside), and their truncation."""
     starts = np.cumsum([0, *(len(vertices) for vertices in meshes[:-1])])
     points = calibration.lidar_to_camera(np.concatenate(meshes).astype(np.float64))
     in_front = np.maximum.reduceat(points[:, 2], starts) >= NEAR_PLANE_M
-    # Parts beside the camera project to infinity: held at the near plane they stay far outside the image.
+    # Vertices beside the camera would project to infinity. Moved to the near plane, they stay far outside the image.
     points[:, 2] = np.maximum(points[:, 2], NEAR_PLANE_M)
     pixels, _ = calibration.camera_to_image(points)
     low, high = np.minimum.reduceat(pixels, starts), np.maximum.reduceat(pixels, starts)
@@ -141,18 +142,18 @@ def visible_shares(
     owners: Int[np.ndarray, " object"],
     boxes_px: Float[np.ndarray, "object 4"],
 ) -> Float[np.ndarray, " object"]:
-    """Share of the camera rays through each object that meet it before anything else.
+    """Share of the camera rays through each object on which the object is the first surface.
 
     Args:
-        scene: The triangles and whose they are.
-        calibration: Of the frame.
+        scene: The triangles and their owners.
+        calibration: Calibration of the frame.
         owners: Objects, by their number in ``scene.owner``.
-        boxes_px: Their image boxes; rays are spread evenly over each.
+        boxes_px: Image boxes of the objects. Rays are spread evenly over each box.
 
     Returns:
         Share in [0, 1]; 0 where no ray meets the object.
     """
-    # Golden ratio: no two rays share a row or a column, so that upright and level edges are resolved finely.
+    # Steps of the golden ratio: no two rays share a row or a column, which resolves vertical and horizontal edges well.
     step = np.arange(RAYS_PER_OBJECT) + 0.5
     within = np.stack([step / RAYS_PER_OBJECT, step * 0.6180339887 % 1], -1)
     low, size = boxes_px[:, None, :2], (boxes_px[:, 2:] - boxes_px[:, :2])[:, None]
@@ -161,7 +162,7 @@ def visible_shares(
     hit = cast(scene, rays).triangle
     first = (hit >= 0) & (scene.owner[hit] == wanted)
     meets, behind = first.copy(), np.flatnonzero(~first)
-    if not len(behind):  # which open3d would not survive
+    if not len(behind):  # Open3D crashes on an empty list of rays
         return np.ones(len(owners))
     crossed = scene.caster.list_intersections(o3d.core.Tensor(rays[behind]), nthreads=1)
     ray = behind[crossed["ray_ids"].numpy().astype(np.int64)]

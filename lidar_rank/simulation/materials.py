@@ -1,4 +1,4 @@
-"""What a surface is made of, as the scanner and the camera see it."""
+"""Materials of surfaces, and how the scanner and the camera see them."""
 
 from enum import IntEnum, auto
 from typing import NamedTuple
@@ -34,16 +34,16 @@ class Material(IntEnum):
 
 
 class Optics(NamedTuple):
-    """How one material treats a laser pulse, and its colour in daylight.
+    """How a material reflects a laser pulse, and its colour in daylight.
 
     Attributes:
         albedo: Intensity of a return near the sensor at normal incidence, in KITTI's 0 to 1.
-        spread: Standard deviation of the albedo between objects, same unit.
-        speckle: Standard deviation between the returns of one object, same unit.
-        passing: Share of pulses that go through to what lies behind.
+        spread: Standard deviation of the albedo between objects, in the same unit.
+        speckle: Standard deviation between the returns of one object, in the same unit.
+        passing: Share of pulses that pass through to the surface behind.
         lost: Share of pulses that give no return at normal incidence.
         roughness_m: Standard deviation of the surface along its normal.
-        depth_m: Mean way of a pulse into the material before it returns.
+        depth_m: Mean depth to which a pulse enters the material before it returns.
         colour: Red, green and blue in 0 to 1.
     """
 
@@ -84,4 +84,4 @@ _TABLE = {
 OPTICS: dict[str, Float[np.ndarray, "material ..."]] = {
     field: np.array([getattr(_TABLE[m], field) for m in Material], np.float32) for field in Optics._fields
 }
-"""Columns of the table of optics, one row a material."""
+"""Columns of the table of optics, with one row per material."""

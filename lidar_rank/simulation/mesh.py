@@ -1,4 +1,4 @@
-"""Triangle meshes as bare arrays, and the few primitives that everything is built from."""
+"""Triangle meshes as plain arrays, and the primitives from which all shapes are built."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from lidar_rank.simulation.materials import Material
 
 @dataclass(frozen=True)
 class Mesh:
-    """Triangles with a material each.
+    """Triangles with one material each.
 
     Attributes:
-        vertices: Corners, metres (or the unit box, for a shape that is scaled later).
+        vertices: Vertices in metres (or in the unit box, for a shape that is scaled later).
         triangles: Indices into ``vertices``.
-        material: Row of the table of optics, per triangle.
+        material: Material of each triangle: a row of the table of optics.
     """
 
     vertices: Float[np.ndarray, "vertex 3"]
@@ -26,7 +26,7 @@ class Mesh:
 
 
 def join(meshes: Sequence[Mesh]) -> Mesh:
-    """One mesh with the triangles of all."""
+    """Join the triangles of all meshes into one mesh."""
     offsets = np.cumsum([0, *(len(m.vertices) for m in meshes[:-1])]).astype(np.uint32)
     return Mesh(
         np.concatenate([m.vertices for m in meshes]),
@@ -36,11 +36,11 @@ def join(meshes: Sequence[Mesh]) -> Mesh:
 
 
 def grid(points: Float[np.ndarray, "row column 3"], material: Material | Int[np.ndarray, "..."]) -> Mesh:
-    """Two triangles for every cell of a grid of points.
+    """Make two triangles for every cell of a grid of points.
 
     Args:
-        points: Grid of corners.
-        material: One for all, or one per cell of shape (row - 1, column - 1).
+        points: The corners of the cells.
+        material: One material for all cells, or one per cell, of shape (row - 1, column - 1).
     """
     rows, columns = points.shape[:2]
     corner = np.arange(rows * columns, dtype=np.uint32).reshape(rows, columns)
@@ -51,7 +51,7 @@ def grid(points: Float[np.ndarray, "row column 3"], material: Material | Int[np.
 
 
 def box(low: Sequence[float], high: Sequence[float], material: Material) -> Mesh:
-    """An axis-aligned box from corner to corner."""
+    """Make an axis-aligned box between two opposite corners."""
     (x0, y0, z0), (x1, y1, z1) = low, high
     corners = np.array([[x, y, z] for x in (x0, x1) for y in (y0, y1) for z in (z0, z1)], np.float32)
     quads = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
@@ -62,13 +62,13 @@ def box(low: Sequence[float], high: Sequence[float], material: Material) -> Mesh
 def tube(
     path: Float[np.ndarray, "station 3"], radius: Float[np.ndarray, "..."], material: Material, sides: int = 6
 ) -> Mesh:
-    """A tube of round cross-sections about a path, open at a zero radius, capped by its last rings otherwise.
+    """Make a tube of round cross-sections along a path, closed at both ends.
 
     Args:
         path: Centres of the cross-sections, metres.
         radius: One radius for all stations, or one per station, metres.
-        material: Of the whole tube.
-        sides: Corners of a cross-section.
+        material: Material of the whole tube.
+        sides: Number of corners of a cross-section.
     """
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
@@ -85,7 +85,7 @@ def tube(
 
 
 def ellipsoid(centre: ArrayLike, radii: ArrayLike, material: Material, rows: int = 6, columns: int = 8) -> Mesh:
-    """An ellipsoid with its axes along x, y and z."""
+    """Make an ellipsoid with its axes along x, y and z."""
     polar = np.linspace(0, np.pi, rows)[:, None]
     around = np.linspace(0, 2 * np.pi, columns + 1)[None]
     unit = np.stack(

@@ -1,4 +1,4 @@
-"""People on foot and on bicycles, scaled to the unit box: x in [-0.5, 0.5] to the front, y likewise, z in [0, 1]."""
+"""People on foot and on bicycles in the unit box: x and y in [-0.5, 0.5], z in [0, 1]; x points forward."""
 
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ def _limb(points: list[tuple[float, float, float]], radii: list[float], material
 
 
 def _to_unit_box(mesh: Mesh) -> Mesh:
-    """Stretch the mesh so that its extent is the unit box."""
+    """Scale the mesh so that its extent is the unit box."""
     low, high = mesh.vertices.min(0), mesh.vertices.max(0)
     vertices = (mesh.vertices - low) / (high - low) - np.array([0.5, 0.5, 0.0], np.float32)
     return Mesh(vertices.astype(np.float32), mesh.triangles, mesh.material)

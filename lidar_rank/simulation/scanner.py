@@ -1,6 +1,6 @@
-"""What comes back to the scanner: first surfaces along its pulses, their noise, losses and intensity.
+"""The scanner: first surfaces along its pulses, with noise, lost returns and intensity.
 
-Offsets and gains are figures fitted to real KITTI scans by ``tools/studies/fit_simulation.py``.
+Offsets and gains are fitted to real KITTI scans by ``tools/studies/fit_simulation.py``.
 """
 
 from dataclasses import dataclass
@@ -15,10 +15,11 @@ from lidar_rank.simulation.materials import OPTICS, Material
 from lidar_rank.simulation.mesh import Mesh
 
 PULSE_NOISE_M: Final = 0.012
-# Neighbouring beams disagree by centimetres about the same surface, each over a few degrees of azimuth.
+# Neighbouring beams differ by centimetres on the same surface, and this difference is constant over a few degrees of
+# azimuth.
 DRIFT_NOISE_M: Final = 0.022
 # fmt: off
-# Mean intensity of the road at 5 to 20 m less the mean over beams.
+# Mean intensity of each beam on the road at 5 to 20 m, minus the mean over beams.
 BEAM_INTENSITY_OFFSET: Final = np.array([
     -0.02, -0.04, -0.07, -0.05, -0.05, -0.02, 0.01, -0.01, 0.03, -0.03, -0.01, 0.01, 0.02, 0.01, 0.00, -0.10,
     -0.04, -0.03, -0.01, -0.02, 0.01, -0.08, -0.01, 0.02, -0.03, -0.03, -0.01, -0.01, -0.01, -0.09, -0.01, 0.00,
@@ -26,19 +27,19 @@ BEAM_INTENSITY_OFFSET: Final = np.array([
     -0.07, 0.03, 0.07, -0.22, -0.02, -0.08, -0.09, 0.00, 0.02, 0.07, -0.08, -0.09, -0.13, 0.02, 0.05, 0.04,
 ])
 # fmt: on
-# What the device makes of the intensity that it should read.
+# Intensity that the device reports (second row) for the intensity that it should read (first row).
 INTENSITY_RESPONSE: Final = (
     [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.8, 1.0],
     [0.0, 0.03, 0.05, 0.16, 0.23, 0.29, 0.33, 0.39, 0.45, 0.51, 0.57, 0.66, 0.83, 0.99],
 )
-# Loss of intensity with range: metres, and how much.
+# Loss of intensity (second row) with range in metres (first row).
 _FALL: Final = (
     [0, 5, 9, 15, 22, 27, 35, 45, 55, 65, 80],
     [0.10, 0.04, 0.01, 0, 0.04, 0.08, 0.155, 0.24, 0.31, 0.35, 0.39],
 )
-# Materials, by row of the table of optics: those that send light back only to where it came from straight on, ...
+# By material (the rows of OPTICS): surfaces that reflect a pulse back only at normal incidence, ...
 MIRRORING: Final = np.isin(np.arange(len(Material)), [Material.PAINT, Material.GLASS])
-# ... and those that send back little from afar.
+# ... and surfaces that return little light from far away.
 DARK_COATED: Final = np.isin(np.arange(len(Material)), [Material.PAINT, Material.TRIM, Material.RUBBER])
 
 
@@ -48,9 +49,9 @@ class Scene:
 
     Attributes:
         mesh: All triangles, LiDAR frame.
-        owner: Index of the labelled object a triangle belongs to, -1 for the rest, per triangle.
-        albedo: Intensity of the surface, per triangle.
-        caster: The same triangles in embree.
+        owner: Index of the labelled object to which each triangle belongs, -1 for none.
+        albedo: Intensity of the surface of each triangle.
+        caster: The same triangles in embree, which casts the rays.
     """
 
     mesh: Mesh
@@ -64,7 +65,7 @@ class Scene:
 
 
 def build_scene(mesh: Mesh, owner: Int[np.ndarray, " triangle"], albedo: Float32[np.ndarray, " triangle"]) -> Scene:
-    """Hand a mesh to embree, single-threaded: scans are spread over processes instead."""
+    """Give a mesh to embree, with one thread because scans are spread over processes."""
     caster = o3d.t.geometry.RaycastingScene(nthreads=1)
     caster.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.triangles))
     return Scene(mesh, owner, albedo, caster)
@@ -77,8 +78,8 @@ class Hits:
     Attributes:
         range_m: Distance, infinite where nothing is hit.
         triangle: Index of the triangle, -1 where nothing is hit.
-        cosine: Between the ray and the surface's normal, in [0, 1].
-        normal: Of the surface, towards either side.
+        cosine: Cosine between the ray and the normal of the surface, in [0, 1].
+        normal: Normal of the surface, pointing to either side.
     """
 
     range_m: Float32[np.ndarray, " ray"]
@@ -87,7 +88,7 @@ class Hits:
     normal: Float32[np.ndarray, "ray 3"]
 
     def only(self, which: Int[np.ndarray, " kept"]) -> "Hits":
-        """Those of some rays."""
+        """Hits of the rays with the given indices."""
         return Hits(self.range_m[which], self.triangle[which], self.cosine[which], self.normal[which])
 
 
@@ -107,13 +108,13 @@ def scan(
     """Simulate one turn of the scanner at the origin of the LiDAR frame.
 
     Args:
-        scene: What is around.
-        rng: Noise and drop-outs.
+        scene: The scene around the sensor.
+        rng: Draws the noise and the lost returns.
         window_deg: See :func:`firing_rays`.
 
     Returns:
-        Points (x, y, z in metres rounded to the millimetre, intensity in steps of 0.01) in the order of KITTI's files,
-        and the owner of the surface each one came from.
+        Points in the order of KITTI's files (x, y, z in metres rounded to the millimetre, intensity in steps of 0.01),
+        and the owner of the surface that each point is on, -1 for none.
     """
     rays, beam = firing_rays(rng, window_deg)
     hits = _through_porous(scene, rays, rng)
@@ -139,7 +140,7 @@ def scan(
 
 
 def _through_porous(scene: Scene, rays: Float32[np.ndarray, "ray 6"], rng: np.random.Generator) -> Hits:
-    """Cast rays; those that pass a window or leaves go on to what lies behind, through four surfaces at most."""
+    """Cast rays. A ray that passes a window or foliage continues to the surface behind, at most four times."""
     hits = cast(scene, rays)
     going = np.arange(len(rays))
     for _ in range(4):
@@ -165,12 +166,12 @@ def _intensity(
     beam: Int[np.ndarray, " hit"],
     rng: np.random.Generator,
 ) -> Float[np.ndarray, " hit"]:
-    """Intensity as KITTI stores it: falls off beyond 18 m, differs between beams, in steps of 0.01 within [0, 0.99]."""
+    """Intensity as KITTI stores it, in steps of 0.01 within [0, 0.99]. It depends on range and on the beam."""
     facing = np.where(MIRRORING[material], 2.0 * cosine * cosine * cosine, 1.0 - 0.6 * np.exp(-cosine / 0.06))
     fall = np.interp(range_m, *_FALL)
     mean = albedo * facing - fall + BEAM_INTENSITY_OFFSET[beam]
     speckled = mean + rng.standard_normal(len(mean), np.float32) * OPTICS["speckle"][material]
-    # Weak returns mostly read 0: beyond 10 m real scans hardly know intensities between 0.01 and 0.1.
+    # Weak returns mostly read 0: beyond 10 m, real scans have hardly any intensity between 0.01 and 0.1.
     dead = np.clip((range_m - 4) / 100, 0, 0.06)
     read = rng.random(len(mean), np.float32) < (speckled - dead) / (0.02 + dead)
     return np.where(read, np.clip(np.round(np.interp(speckled, *INTENSITY_RESPONSE), 2), 0, 0.99), 0.0)
@@ -182,7 +183,7 @@ def _loss(
     cosine: Float32[np.ndarray, " hit"],
     range_m: Float32[np.ndarray, " hit"],
 ) -> Float[np.ndarray, " hit"]:
-    """Probability that a pulse gives no return: too little light comes back from far, dark or grazed surfaces."""
+    """Probability that a pulse gives no return: far, dark or grazed surfaces send back too little light."""
     coated = 0.20 * np.maximum(albedo - 0.01, 0.02) * (0.3 + cosine**2)
     returned = np.where(DARK_COATED[material], coated, (albedo + 0.03) * np.sqrt(cosine))
     light = returned / (range_m / 40.0) ** 2

@@ -1,4 +1,4 @@
-"""Things beside the road that carry no label: trees, hedges, walls, houses, poles, signs, fences, guard rails."""
+"""Shapes beside the road that get no label: trees, hedges, walls, houses, poles, signs, fences and guard rails."""
 
 from functools import lru_cache
 
@@ -9,7 +9,7 @@ from lidar_rank.simulation.mesh import Mesh, box, ellipsoid, grid, join, tube
 
 
 def _rough(mesh: Mesh, amount: float, rng: np.random.Generator) -> Mesh:
-    """Move every vertex of a unit shape at random; coinciding corners part, which lets pulses in."""
+    """Move every vertex at random. Vertices that coincide move apart, which opens gaps for pulses."""
     noise = rng.normal(0, amount, mesh.vertices.shape).astype(np.float32)
     return Mesh(mesh.vertices + noise, mesh.triangles, mesh.material)
 
@@ -27,7 +27,7 @@ def bush(variant: int) -> Mesh:
 
 @lru_cache(maxsize=64)
 def tree(variant: int) -> Mesh:
-    """A trunk and a crown, metres: about 8 m high, crown from 2 m up."""
+    """A trunk and a crown, in metres: about 8 m high, with a crown from 2 m upwards."""
     rng = np.random.default_rng([variant, 4])
     low = rng.uniform(1.8, 3.2)
     lean = rng.uniform(-0.25, 0.25, 2)
@@ -53,7 +53,7 @@ def hedge(variant: int) -> Mesh:
 
 @lru_cache(maxsize=32)
 def house(variant: int) -> Mesh:
-    """A block in the unit square, z in metres, with windows, doors and a pitched roof; its front is y = -0.5."""
+    """A house in the unit square, z in metres, with windows, doors and a pitched roof. Its front is y = -0.5."""
     rng = np.random.default_rng([variant, 6])
     material = Material.PLASTER if rng.random() < 0.7 else Material.STONE
     top = rng.uniform(5.0, 10.0)
@@ -70,7 +70,7 @@ def house(variant: int) -> Mesh:
 
 
 def wall(material: Material) -> Mesh:
-    """A wall: length 1 along x, 1 wide and 1 high, with a footing below the ground."""
+    """A wall of length 1 along x, width 1 and height 1, with a footing below the ground."""
     return box((-0.5, -0.5, -0.4), (0.5, 0.5, 1.0), material)
 
 
@@ -101,7 +101,7 @@ def pole() -> Mesh:
 
 @lru_cache(maxsize=16)
 def sign(variant: int) -> Mesh:
-    """A traffic sign on its pole, metres, facing -x."""
+    """A traffic sign on its pole, in metres, facing -x."""
     rng = np.random.default_rng([variant, 8])
     height, half = rng.uniform(2.0, 2.6), rng.uniform(0.25, 0.4)
     post = tube(np.array([[0, 0, -0.2], [0, 0, height + half]]), np.array(0.035), Material.METAL, sides=6)

@@ -16,11 +16,11 @@ LEVELS: Final = (0.0, 0.02, 0.10, 0.25, 0.50, 0.75, 0.90, 0.98, 1.0)
 
 @dataclass(frozen=True)
 class SizeTable:
-    """Marginal quantiles of length, width and height, tied by a Gaussian copula.
+    """Marginal quantiles of length, width and height, with a Gaussian copula for their correlation.
 
     Attributes:
-        quantiles_m: At :data:`LEVELS`, for length, width, height.
-        correlation: Between length-width, length-height, width-height, of the normal scores.
+        quantiles_m: Quantiles at :data:`LEVELS` of length, width and height.
+        correlation: Correlation of the normal scores of length and width, length and height, width and height.
     """
 
     quantiles_m: tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
@@ -95,7 +95,7 @@ def check_classes(classes: Sequence[str]) -> None:
 
 
 def draw_size(name: str, rng: np.random.Generator) -> Float[np.ndarray, " 3"]:
-    """Draw length, width and height of a class, metres, rounded to the centimetre as labels are.
+    """Draw length, width and height of an object in metres, rounded to the centimetre as in labels.
 
     Raises:
         KeyError: the class is not in :data:`CLASSES`.
@@ -108,6 +108,6 @@ def draw_size(name: str, rng: np.random.Generator) -> Float[np.ndarray, " 3"]:
 
 @lru_cache(maxsize=len(CLASSES))
 def _factor(correlation: tuple[float, float, float]) -> Float[np.ndarray, "3 3"]:
-    """Turns independent normal scores into ones so correlated."""
+    """Cholesky factor that turns independent normal scores into correlated ones."""
     lw, lh, wh = correlation
     return np.linalg.cholesky(np.array([[1, lw, lh], [lw, 1, wh], [lh, wh, 1]]))

@@ -1,6 +1,7 @@
 """The ground: a street with kerbs, pavements, verges and crossings, as a function and as a mesh.
 
-Street frame: ``s`` metres along the centre line from the sensor, ``d`` metres to its left.
+Street frame: ``s`` is the distance along the centre line from the sensor, ``d`` the distance to the left of the centre
+line, both in metres.
 """
 
 import cmath
@@ -18,13 +19,13 @@ from lidar_rank.simulation.mesh import Mesh, grid
 
 @dataclass(frozen=True)
 class Side:
-    """What one side of a street looks like, from the lanes outwards; widths in metres.
+    """Cross-section of one side of a street, from the lanes outwards, with widths in metres.
 
     Attributes:
-        road: Centre line to the outer edge of the lanes.
-        parking: Strip for parked vehicles at road level, 0 for none.
-        pavement: Raised pavement, 0 for none.
-        verge: Grass between pavement and boundary.
+        road: Width from the centre line to the outer edge of the lanes.
+        parking: Width of the strip for parked vehicles at road level, 0 for none.
+        pavement: Width of the raised pavement, 0 for none.
+        verge: Width of the grass between pavement and boundary.
         kerb: Height of the kerb.
         bank: Slope of the land beyond the boundary.
     """
@@ -49,19 +50,19 @@ class Side:
 
 @dataclass(frozen=True, eq=False)
 class Street:
-    """The course and the cross-section of a street, and how the sensor stands on it.
+    """The course and the cross-section of a street, and the pose of the sensor on it.
 
     Attributes:
         left: The side with d > 0.
         right: The side with d < 0.
-        curvature_per_m: Of the centre line, positive to the left.
-        ego_d: Where the sensor is across the street.
-        ego_yaw_rad: Heading of the sensor against the centre line.
-        pitch: Rise of the ground along the sensor's x, m/m.
-        roll: Rise of the ground along the sensor's y, m/m.
+        curvature_per_m: Curvature of the centre line, positive to the left.
+        ego_d: Position of the sensor across the street.
+        ego_yaw_rad: Heading of the sensor relative to the centre line.
+        pitch: Slope of the ground along the sensor's x, m/m.
+        roll: Slope of the ground along the sensor's y, m/m.
         bend: Change of slope along s, 1/m.
         crossings: (start, end) in s of each crossing street.
-        waves: Amplitude, wave numbers in s and d, phase of each undulation.
+        waves: Amplitude, wave numbers in s and d, and phase of each undulation of the ground.
     """
 
     left: Side
@@ -76,7 +77,7 @@ class Street:
     waves: Float[np.ndarray, "wave 4"]
 
     def in_crossing(self, s: ArrayLike, margin: float = 0.0) -> Float[np.ndarray, "..."]:
-        """1 inside a crossing, 0 outside, a ramp of 2 m between."""
+        """1 inside a crossing and 0 outside, with a ramp of 2 m between."""
         s = np.asarray(s)
         inside = np.zeros(s.shape)
         for start, end in self.crossings:
@@ -84,7 +85,7 @@ class Street:
         return inside
 
     def height(self, s: ArrayLike, d: ArrayLike) -> Float[np.ndarray, "..."]:
-        """Ground height above an ideal plane, metres."""
+        """Height of the ground above an ideal plane, metres."""
         s, d = np.broadcast_arrays(np.asarray(s, float), np.asarray(d, float))
         height = 0.5 * self.bend * np.maximum(s, 0) ** 2
         for side, across in ((self.left, d), (self.right, -d)):
@@ -106,7 +107,7 @@ class Street:
         """Coordinates x and y of points of the street in the LiDAR frame."""
         curvature = self.curvature_per_m or 1e-9
         turn = curvature * s
-        # The chord of an arc lies at half its turn. In the complex plane, x + iy.
+        # The chord of an arc has half the turn of the arc. Points are complex numbers x + iy.
         half = np.exp(0.5j * turn)
         at = (2 / curvature * np.sin(turn / 2) + 1j * d * half) * half - 1j * self.ego_d
         at *= cmath.exp(-1j * self.ego_yaw_rad)
@@ -124,7 +125,7 @@ class Street:
         return self.curvature_per_m * s - self.ego_yaw_rad
 
     def ground(self, s_low: float, s_high: float) -> Mesh:
-        """The ground between two stations, 50 m to either side."""
+        """Mesh of the ground between two stations, up to 50 m to either side."""
         s = np.unique(
             np.concatenate([np.arange(max(s_low, -30.0), 42.0, 2.0), np.arange(42.0, s_high, 5.0), [s_low, s_high]])
         )
@@ -142,7 +143,7 @@ class Street:
 
 
 def _columns(side: Side) -> tuple[Float[np.ndarray, " edge"], Float[np.ndarray, " cell"]]:
-    """Breakpoints of the cross-section of one side, from the centre outwards, and the material between them."""
+    """Edges of the cross-section of one side, from the centre outwards, and the material between them."""
     kerb, boundary = side.kerb_at, side.boundary_at
     cells = [(0.07, Material.MARKING), (side.road - 0.15, Material.ASPHALT), (side.road, Material.MARKING)]
     if side.parking:

@@ -1,4 +1,4 @@
-"""Kinds of neighbourhoods, and streets drawn from them."""
+"""Styles of neighbourhoods, and streets drawn from them."""
 
 from bisect import bisect
 from collections.abc import Sequence
@@ -18,25 +18,25 @@ PARKING_DEPTH_M: Final = {"none": 0.0, "parallel": 2.1, "diagonal": 4.6, "square
 
 @dataclass(frozen=True)
 class Style:
-    """A kind of neighbourhood. A range is that of a uniform draw, a choice lists options with their weights.
+    """A style of neighbourhood. A range is the interval of a uniform draw; a choice lists options with their weights.
 
     Attributes:
-        share: Of the scenes.
+        share: Share of the scenes that have this style.
         road: Half width of the lanes, metres.
         parking: How vehicles are parked on a side.
         occupancy: Share of the parking slots that are taken.
-        pavement: Width, metres.
+        pavement: Width of the pavement, metres.
         verge: Width of the grass behind the pavement, metres.
-        boundary: What stands behind it.
-        backdrop: What closes the view further back.
+        boundary: What stands behind the verge.
+        backdrop: What stands further back.
         traffic: Mean number of vehicles per lane and 100 m.
-        trees: Per side and 100 m.
+        trees: Number of trees per side and 100 m.
         pedestrians: Mean number per scene.
         cyclists: Mean number per scene.
         crossing: Share of the streets with a crossing.
-        kerb: Mean height, metres.
+        kerb: Mean height of the kerb, metres.
         bank: Standard deviation of the slope of the land beyond the boundary.
-        curvature: Its standard deviation, 1/m.
+        curvature: Standard deviation of the curvature, 1/m.
     """
 
     share: float
@@ -158,7 +158,7 @@ def pick(options: Sequence[tuple[Option, float]], rng: np.random.Generator) -> O
 
 
 def draw_street(style: Style, rng: np.random.Generator) -> tuple[Street, tuple[str, str]]:
-    """Draw a street of a style, and how vehicles are parked on its left and right side."""
+    """Draw a street of a style, and the way in which vehicles are parked on its left and right side."""
     road = rng.uniform(*style.road)
     parking = pick(style.parking, rng), pick(style.parking, rng)
     left, right = (

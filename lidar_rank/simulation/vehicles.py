@@ -1,4 +1,4 @@
-"""Bodies of cars, vans, trucks and trams, in the unit box: x in [-0.5, 0.5] to the front, y likewise, z in [0, 1]."""
+"""Bodies of cars, vans, trucks and trams in the unit box: x and y in [-0.5, 0.5], z in [0, 1]; x points forward."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -17,14 +17,14 @@ class BodyStyle:
     """Outline of a body as shares of its length, width and height.
 
     Attributes:
-        top: (x, z) of the outline seen from the side, rear to front.
-        glass: x at the rear and front end of the side windows.
-        windshield: x of the upper and lower edge of the front window.
+        top: (x, z) of the outline seen from the side, from rear to front.
+        glass: x of the rear and front end of the side windows.
+        windshield: x of the upper and lower edge of the windshield.
         rear_window: x of the lower and upper edge of the rear window.
-        belt: z at which the windows begin.
+        belt: z of the lower edge of the windows.
         roof: Half width of the roof.
         wheels: x of the rear and the front axle.
-        wheel_radius: Share of the height.
+        wheel_radius: Radius of the wheels, as a share of the height.
         sill: z of the underside between the wheels.
     """
 
@@ -162,7 +162,7 @@ STYLES: dict[str, BodyStyle] = {
 
 
 def _warped(style: BodyStyle, rng: np.random.Generator) -> BodyStyle:
-    """A relative of a style: cabin, hood and tail a little longer or shorter, belt and hood higher or lower."""
+    """A variant of a style: cabin, hood and tail a little longer or shorter, belt and hood a little higher or lower."""
     front, rear, belt, nose = rng.normal(0, [0.022, 0.014, 0.02, 0.02])
 
     def along(x: float) -> float:
@@ -189,14 +189,14 @@ def _warped(style: BodyStyle, rng: np.random.Generator) -> BodyStyle:
 
 
 def _pillars(style: BodyStyle) -> Float[np.ndarray, " edge"]:
-    """Edges of the pillars in the side windows: pairs of x, painted in between."""
+    """Edges (x) of the pillars in the side windows, in pairs. Between the two edges of a pair is paint."""
     rear, front = style.glass
     middle = rear + 0.52 * (front - rear)
     return np.array([rear + 0.10 * (front - rear), rear + 0.14 * (front - rear), middle - 0.012, middle + 0.012])
 
 
 def _body(style: BodyStyle, rng: np.random.Generator) -> Mesh:
-    """The closed outer skin: cross-sections of nine corners a side, lofted from rear to front."""
+    """The closed outer skin: cross-sections with nine corners per side, lofted from rear to front."""
     pillars = _pillars(style)
     top_x, top_z = (np.array(c) for c in zip(*style.top, strict=True))
     x = np.unique(np.concatenate([top_x, pillars, style.glass, style.rear_window, style.windshield, [-0.45, 0.43]]))
@@ -243,7 +243,7 @@ def _skin(style: BodyStyle, x: Float[np.ndarray, " station"], pillars: Float[np.
 
 
 def _wheel(x: float, side: int, radius: tuple[float, float]) -> Mesh:
-    """A wheel flush with the body's side; its two radii make it round once the body is scaled."""
+    """A wheel flush with the side of the body. Its two radii make it round when the body is scaled."""
     angle = np.linspace(0, 2 * np.pi, 9)
     rim = np.stack([x + radius[0] * np.cos(angle), 0 * angle, radius[1] * (1 + np.sin(angle))], 1)
     centre = np.array([[x, 0, radius[1]]]).repeat(9, 0)
@@ -254,7 +254,7 @@ def _wheel(x: float, side: int, radius: tuple[float, float]) -> Mesh:
 
 
 def _fittings(style: BodyStyle, rng: np.random.Generator) -> list[Mesh]:
-    """Wheels, mirrors, lamps, plates, seats."""
+    """Wheels, mirrors, lamps, number plates, seats and dashboard."""
     parts = [
         _wheel(x, side, (style.wheel_radius * 1.5 / 3.9, style.wheel_radius)) for x in style.wheels for side in (-1, 1)
     ]
@@ -294,7 +294,7 @@ def car_body(style: str, variant: int) -> Mesh:
 
 @lru_cache(maxsize=32)
 def truck_body(variant: int) -> Mesh:
-    """A cab, a cargo box or a flat bed, and three axles."""
+    """A truck with a cab, a cargo box or a flat bed, and three axles."""
     rng = np.random.default_rng([variant, 7])
     cab_length, cargo_top = rng.uniform(0.2, 0.3), rng.choice([1.0, 1.0, 0.6])
     cab_top = 0.85 if cargo_top == 1.0 else 1.0
@@ -315,7 +315,7 @@ def truck_body(variant: int) -> Mesh:
 
 @lru_cache(maxsize=8)
 def tram_body(variant: int) -> Mesh:
-    """A long box with a band of windows and a rounded front."""
+    """A tram: a long box with a band of windows and rounded ends."""
     skirt = 0.08 + 0.02 * (variant % 3)
     x = np.array([-0.5, -0.5, -0.47, 0.47, 0.5, 0.5])
     width = np.array([0.0, 0.36, 0.5, 0.5, 0.36, 0.0])
@@ -330,7 +330,7 @@ def tram_body(variant: int) -> Mesh:
 
 @lru_cache(maxsize=8)
 def trailer_body(variant: int) -> Mesh:
-    """A box on one axle with a drawbar."""
+    """A trailer: a box on one axle with a drawbar."""
     top = (1.0, 0.55, 0.8)[variant % 3]
     parts = [
         box((-0.5, -0.46, 0.25), (0.3, 0.46, top), Material.PAINT),
@@ -342,6 +342,6 @@ def trailer_body(variant: int) -> Mesh:
 
 
 def ego_body() -> Mesh:
-    """What the sensor sees of its own vehicle, LiDAR frame: such returns are never reported."""
+    """Part of the sensor's own vehicle that pulses can hit, in the LiDAR frame. Its returns are never reported."""
     hood = np.array([[[0.6, y, -0.62], [2.05, y, -0.80], [2.35, y, -1.0], [2.4, y, -1.5]] for y in (-0.9, 0.9)])
     return join([grid(hood, Material.EGO), box((-2.4, -0.9, -1.5), (0.6, 0.9, -0.35), Material.EGO)])

@@ -1,4 +1,4 @@
-"""Random street scenes: what stands, drives and walks where."""
+"""Random street scenes: traffic, parked vehicles, people and everything beside the road."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
@@ -14,16 +14,16 @@ from lidar_rank.simulation.sizes import CLASSES, check_classes, draw_size
 from lidar_rank.simulation.street import Side
 from lidar_rank.simulation.styles import STYLES, Style, draw_street, pick
 
-# Least and greatest space between a body and the rear, front, right, left and upper face of its box. The means put the
-# nearest points of cars as far from the faces as in real scans (tools/studies/sim_vs_real.py prints both).
+# Smallest and largest distance between a body and the rear, front, right, left and upper face of its box. The
+# means put the nearest points of cars as far from the faces as in real scans: tools/studies/sim_vs_real.py prints both.
 VEHICLE_INSET_M: Final = ((0.0, 0.0, 0.0, 0.0, 0.0), (0.085, 0.085, 0.02, 0.02, 0.0))
 PERSON_INSET_M: Final = (0.0, 0.04)
-# How far labelled boxes begin above the ground beside them: mean and standard deviation in real scans.
+# Height of the bottom of labelled boxes above the ground beside them: mean and standard deviation in real scans.
 LIFT_M: Final = 0.02
 LIFT_STD_M: Final = 0.035
 PERSONS: Final = ("Pedestrian", "Cyclist")
 VARIANTS: Final = 16
-# Colour, intensity and share of the paints of cars.
+# Colour, intensity and share of each paint of cars.
 PAINTS: Final = (
     (Paint((0.06, 0.06, 0.07), 0.06), 0.28),
     (Paint((0.30, 0.31, 0.33), 0.11), 0.20),
@@ -33,10 +33,10 @@ PAINTS: Final = (
     (Paint((0.55, 0.06, 0.07), 0.26), 0.07),
     (Paint((0.10, 0.28, 0.18), 0.09), 0.03),
 )
-# Nobody drives nearer than the first in the sensor's own lane, which is as far to either side of it as the second.
+# In the sensor's own lane, no vehicle is nearer than FOLLOWING_M. The lane extends OWN_LANE_M to either side.
 FOLLOWING_M: Final = 13.0
 OWN_LANE_M: Final = 2.0
-# Mean way to the first vehicle of a lane, as a share of that between vehicles.
+# Mean distance to the first vehicle of a lane, as a share of the mean distance between vehicles.
 FIRST_GAP: Final = 0.28
 SLOT_M: Final = {"parallel": 5.6, "diagonal": 3.3, "square": 2.6}
 PARKED: Final = (("Car", 0.885), ("Van", 0.07), ("Misc", 0.028), ("Truck", 0.018))
@@ -48,12 +48,12 @@ def make_world(rng: np.random.Generator, *, half_angle_rad: float = np.pi, class
     """Draw a street scene around a sensor at the origin of the LiDAR frame.
 
     Args:
-        rng: The only source of chance.
-        half_angle_rad: Things further off the sensor's forward axis than this are left out.
+        rng: The only source of randomness.
+        half_angle_rad: Shapes at a larger angle from the sensor's forward axis are left out.
         classes: Classes of labelled objects that may appear.
 
     Returns:
-        The scene; the footprints of no two things overlap.
+        The scene. No two footprints overlap.
 
     Raises:
         ValueError: a class is unknown.
@@ -79,7 +79,7 @@ def make_world(rng: np.random.Generator, *, half_angle_rad: float = np.pi, class
 
 
 class _Populating:
-    """The steps that fill a street; each only adds what there is room for."""
+    """The steps that fill a street. Each step adds only what there is room for."""
 
     def __init__(
         self, builder: SceneBuilder, style: Style, rng: np.random.Generator, classes: frozenset[str], start: float
@@ -92,12 +92,12 @@ class _Populating:
         return self.street.left if side > 0 else self.street.right
 
     def add(self, name: str, s: float, d: float, heading: float, gap_m: float) -> None:
-        """Add an object of a class, if the class is wanted."""
+        """Add an object of a class, if the class is to appear."""
         if name in self.classes:
             add_object(self.builder, name, s, d, heading=heading, gap_m=gap_m, rng=self.rng)
 
     def spots(self, per_100m: float) -> Iterator[float]:
-        """Random stations outside crossings."""
+        """Random positions along the street, outside crossings."""
         found = self.rng.uniform(self.start, VIEW_M, self.rng.poisson(per_100m * (VIEW_M - self.start) / 100))
         yield from found[self.street.in_crossing(found, margin=0.5) == 0]
 
@@ -112,7 +112,7 @@ class _Populating:
                 s = self.start + rng.exponential(FIRST_GAP / max(rate, 1e-3))
                 while s < VIEW_M:
                     heading = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.015)
-                    # Drivers keep their distance from the sensor's vehicle too.
+                    # Drivers also keep their distance from the sensor's vehicle.
                     if abs(d - street.ego_d) > OWN_LANE_M or abs(s) > FOLLOWING_M:
                         self.add(pick(DRIVING, rng), s, d + rng.normal(0, 0.25), heading, gap_m=0.5)
                     s += 6.0 + rng.exponential(1 / max(rate, 1e-3))
@@ -139,7 +139,7 @@ class _Populating:
             self.add(pick(PARKED, rng), s + rng.normal(0, 0.25), d, heading + rng.normal(0, 0.02), gap_m=0.15)
 
     def walk(self) -> None:
-        """People alone or in groups, on pavements or the road: most streets are empty, a few are full."""
+        """People alone or in groups, on pavements or on the road. Most streets are empty and a few are full."""
         rng, style = self.rng, self.style
         for _ in range(rng.poisson(style.pedestrians * rng.gamma(0.4, 2.5))):
             side, s = rng.choice([-1, 1]), self.start + rng.gamma(2.0, 10.0)
@@ -157,7 +157,7 @@ class _Populating:
             self.add("Cyclist", s, d, (0.0 if side < 0 else np.pi) + rng.normal(0, 0.15), gap_m=0.05)
 
     def line_kerb(self, side: int) -> None:
-        """Trees, poles, signs and boxes between kerb and boundary."""
+        """Trees, poles, signs and boxes between the kerb and the boundary."""
         rng, edge = self.rng, self.side(side)
         kerb, outer = edge.kerb_at + 0.5, max(edge.boundary_at, edge.kerb_at + 0.9)
         row = kerb if rng.random() < 0.5 else outer + 1.5
@@ -182,7 +182,7 @@ class _Populating:
         self.builder.add_scenery(mesh, s, d, heading=heading, scale=(grown, grown, grown), footprint=(0.5, 0.5))
 
     def line_boundary(self, side: int) -> None:
-        """Hedges, walls, fences, houses, bushes, rails or yards behind the pavement, in stretches."""
+        """Stretches of hedges, walls, fences, houses, bushes, rails or yards behind the pavement."""
         rng = self.rng
         s, kind = self.start, pick(self.style.boundary, rng)
         while s < VIEW_M:
@@ -224,7 +224,7 @@ class _Populating:
                 self._add_bush(float(at), side * (d + wide / 2 + further), (wide, wide, height))
 
     def _park_in_yard(self, s: float, length: float, side: int) -> None:
-        """Rows of vehicles on open ground behind the pavement, across or along the street."""
+        """Rows of parked vehicles in a yard behind the pavement, across or along the street."""
         rng, d = self.rng, self.side(side).boundary_at
         across = rng.random() < 0.5
         slot, depth = (2.7, 5.5) if across else (5.6, 3.0)
@@ -266,16 +266,16 @@ class _Populating:
 def add_object(
     builder: SceneBuilder, name: str, s: float, d: float, *, heading: float, gap_m: float, rng: np.random.Generator
 ) -> bool:
-    """Draw an object of a class (size, body, paint) and put it on the street if there is room.
+    """Draw size, body and paint of an object, and put it on the street if there is room.
 
     Args:
-        builder: The scene.
+        builder: The scene to which the object is added.
         name: KITTI class.
-        s: Where along the street.
-        d: Where across the street.
-        heading: Against the street's direction.
-        gap_m: Free space wanted on all sides.
-        rng: The source of chance.
+        s: Position along the street, metres.
+        d: Position across the street, metres.
+        heading: Yaw relative to the direction of the street, radians.
+        gap_m: Free space required on all sides.
+        rng: The source of randomness.
 
     Returns:
         Whether it was added.
@@ -297,7 +297,7 @@ def add_object(
 
 
 def _body(name: str, size: Float[np.ndarray, " 3"], rng: np.random.Generator) -> Mesh:
-    """A body of the class that suits the size."""
+    """A body of the class that fits the size."""
     variant = int(rng.integers(VARIANTS))
     if name == "Car":
         return vehicles.car_body(_car_style(size, rng), variant)

@@ -18,11 +18,11 @@ from lidar_rank.simulation.camera import KITTI_CALIBRATION
 from lidar_rank.simulation.sizes import CLASSES, check_classes
 
 NOTE_NAME: Final = "simulation.json"
-# What a simulation, and a preparation of its result, leave in a root.
+# Everything that a simulation and the preparation of its result write into a root.
 OWN_ENTRIES: Final = ("training", "ImageSets", "kitti_*", NOTE_NAME)
 MAX_SCANS: Final = 1_000_000  # six digits name a frame
 VIEWS: Final = ("front", "full")
-# Upper ends of what one frame takes on disk.
+# Upper estimates of the disk space of one frame.
 BYTES_PER_SCAN: Final = {"front": 450_000, "full": 2_300_000}
 BYTES_PER_IMAGE: Final = 1_200_000
 
@@ -45,21 +45,21 @@ def simulate_kitti(
     with and without images, and a longer data set begins with the frames of a shorter one.
 
     Args:
-        out: Folder to make. An earlier simulated data set there is replaced; anything else is left alone.
+        out: Folder to write. An earlier simulated data set in it is replaced; other files are left alone.
         scans: Number of frames.
-        seed: Of all chance, at least 0.
+        seed: Seed of all randomness, at least 0.
         jobs: Number of processes.
         images: Whether to render camera images.
-        view: ``"front"`` casts the beams that can fall into the image, ``"full"`` a whole turn.
-        val: Number of held-back frames, the last ones; a fifth by default.
+        view: ``"front"`` casts only the rays that can fall into the image, ``"full"`` a whole turn.
+        val: Number of validation frames, which are the last ones; by default a fifth of all.
         classes: Classes of labelled objects that appear in the scenes.
-        calibration: KITTI calibration file to use in place of the one that most KITTI frames share.
+        calibration: KITTI calibration file to use instead of the calibration that most KITTI frames share.
 
     Raises:
         ValueError: a number is out of range, a class or view is unknown, or the calibration file is broken.
-        FileExistsError: ``out`` holds something that is no simulated data set.
-        FileNotFoundError: there is no such calibration file.
-        OSError: the disk has too little room, or ``out`` cannot be written to.
+        FileExistsError: ``out`` is a file, or holds files but no simulated data set.
+        FileNotFoundError: the calibration file does not exist.
+        OSError: the disk has too little free space, or ``out`` cannot be written to.
     """
     out = Path(out)
     val = scans // 5 if val is None else val
@@ -95,15 +95,17 @@ def _check_settings(scans: int, seed: int, jobs: int, view: str, val: int) -> No
     if view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
     if not 0 <= val < scans:
-        raise ValueError(f"val must be from 0 to {scans - 1}, so that a scan is left to train on, got {val}")
+        raise ValueError(
+            f"val must be from 0 to {scans - 1}, so that at least one scan is left for training, got {val}"
+        )
 
 
 def _check_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise FileExistsError(f"{out} is a file: name a folder")
+        raise FileExistsError(f"{out} is a file: name a folder instead")
     if out.is_dir() and any(out.iterdir()) and not (out / NOTE_NAME).is_file():
         raise FileExistsError(
-            f"{out} holds files but no {NOTE_NAME}, so it is no simulated data set: name another folder"
+            f"{out} holds files but no simulated data set (there is no {NOTE_NAME}): name another folder"
         )
 
 
@@ -111,11 +113,13 @@ def _check_room(out: Path, needed: int) -> None:
     parent = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(parent).free
     if free < needed:
-        raise OSError(f"{out}: about {needed / 1e6:.0f} MB needed but {free / 1e6:.0f} MB free: simulate fewer scans")
+        raise OSError(
+            f"{out} needs about {needed / 1e6:.0f} MB but only {free / 1e6:.0f} MB are free: simulate fewer scans"
+        )
 
 
 def _make_folders(out: Path, images: bool) -> None:
-    """Make the folders of a root, without what an earlier simulation left there."""
+    """Make the folders of a root, after removing what an earlier simulation left in it."""
     for entry in (path for name in OWN_ENTRIES for path in out.glob(name)):
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -145,7 +149,7 @@ def _write_frames(work: Callable[[int], None], scans: int, jobs: int) -> None:
                 work(index)
                 progress.update()
             return
-        # Fork would copy the locks of threads that libraries have started here.
+        # A forked process would copy locks that are held by threads of libraries in this process.
         with _one_thread_each(), multiprocessing.get_context("spawn").Pool(min(jobs, scans)) as pool:
             for _ in pool.imap_unordered(work, range(scans), chunksize=4):
                 progress.update()
@@ -153,7 +157,7 @@ def _write_frames(work: Callable[[int], None], scans: int, jobs: int) -> None:
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Let the processes started inside use one thread each: they share the cores already."""
+    """Let the processes that are started inside use one thread each, because they already share the cores."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -167,7 +171,7 @@ def _one_thread_each() -> Iterator[None]:
 
 def _write_frame(index: int, **settings: Any) -> None:
     """Simulate one frame and write its files."""
-    # Open3D takes seconds to load: processes that cast no ray do not wait for it.
+    # Imported here because Open3D takes seconds to load: only processes that cast rays wait for it.
     from lidar_rank.simulation.frame import write_frame
 
     write_frame(index, **settings)

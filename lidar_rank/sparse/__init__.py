@@ -1,10 +1,9 @@
-"""Sparse convolution: the one place that knows which backend runs where.
+"""Sparse convolution, with the choice of the backend in one place.
 
-The layers and ``SparseConvTensor`` are those of the backend that :func:`backend` picks when one of them is first asked
-for.
+``SparseConvTensor`` and the layers are the classes of the backend that :func:`backend` chooses when one is first used.
 """
 
-from lidar_rank.sparse.backends import backend, provide_to_host
+from lidar_rank.sparse.backends import backend, provide_to_host, repair_spconv
 
 _FROM_BACKEND = (
     "SparseConv3d",
@@ -24,6 +23,7 @@ __all__ = [
     "SubMConv3d",
     "backend",
     "provide_to_host",
+    "repair_spconv",
 ]
 
 

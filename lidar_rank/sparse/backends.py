@@ -5,7 +5,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from importlib import import_module
+from importlib import import_module, metadata
 from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidar_rank.settings import skipped_repairs
 from lidar_rank.sparse.few_rows import apply_to_rows
 
 _MODULES = {
@@ -28,49 +29,53 @@ _INSTALL = {
 
 @functools.cache
 def backend() -> ModuleType:
-    """Return the module that has ``SubMConv3d`` and its kin; the first call decides for the process.
+    """Return the module that provides ``SubMConv3d`` etc.; the first call decides for the whole process.
 
-    The environment variable ``LIDAR_RANK_SPARSE`` forces ``native``, ``spconv`` or ``spconv_triton``. Without it, where
-    torch sees a GPU, spconv is taken, else spconv-triton, if either is installed. Everywhere else it is
-    :mod:`lidar_rank.sparse.native`, which needs no package, except where spconv has been imported already: a host that
-    took its layers from there must meet tensors of the same kind.
+    The environment variable ``LIDAR_RANK_SPARSE`` forces ``native``, ``spconv`` or ``spconv_triton``. Without it:
+
+    * spconv, if it is imported already, because a host that took its layers from there needs tensors of the same kind;
+    * where torch finds a GPU, spconv's CUDA build, else spconv-triton, if one of them is installed;
+    * everywhere else :mod:`lidar_rank.sparse.native`, which needs no package.
 
     Raises:
         ValueError: ``LIDAR_RANK_SPARSE`` names no backend.
-        ImportError: the backend that it names is not installed, or there is no GPU for it.
+        ImportError: The backend that it names is not installed, or there is no GPU for it.
     """
     return load(os.environ.get("LIDAR_RANK_SPARSE") or _default())
 
 
 def load(name: str) -> ModuleType:
-    """Import one backend; spconv is repaired on the way (:func:`repair_spconv`), so that it trains on CPU tensors too.
+    """Import one backend.
+
+    spconv is repaired (:func:`repair_spconv`), so that it also trains on CPU tensors, unless the environment variable
+    ``LIDAR_RANK_SKIP`` names ``repair_spconv``.
 
     Raises:
-        ValueError: there is no backend of this name.
-        ImportError: it is not installed, or there is no GPU for it.
+        ValueError: There is no backend of this name.
+        ImportError: It is not installed, or there is no GPU for it.
     """
     if name not in _MODULES:
         raise ValueError(f"LIDAR_RANK_SPARSE must be one of {', '.join(_MODULES)}, got {name!r}")
     if name in _INSTALL and not _is_installed(name):
         raise ImportError(f"the sparse backend {name} is not installed: {_INSTALL[name]}, or unset LIDAR_RANK_SPARSE")
     if name == "spconv_triton" and not torch.cuda.is_available():
-        raise ImportError("spconv-triton runs on a GPU only and torch sees none: set LIDAR_RANK_SPARSE=native")
+        raise ImportError("spconv-triton runs on a GPU only and torch finds none: set LIDAR_RANK_SPARSE=native")
     with warnings.catch_warnings():
-        # spconv 2.3 and what it imports use names that torch and Python have since deprecated.
+        # spconv 2.3 and its dependencies use names that torch and Python have since deprecated.
         warnings.simplefilter("ignore")
         module = import_module(_MODULES[name])
-    if name == "spconv":
+    if name == "spconv" and repair_spconv.__name__ not in skipped_repairs():
         repair_spconv(module)
     return module
 
 
-def provide_to_host() -> ModuleType:
-    """Let mmdet3d take its sparse layers from :func:`backend`, and return that.
+def provide_to_host() -> None:
+    """Let mmdet3d take its sparse layers from :func:`backend`.
 
-    mmdet3d 1.4 imports them from ``spconv.pytorch`` by name, so any other backend is put in the place of that module.
+    mmdet3d 1.4 imports them from ``spconv.pytorch`` by name, so any other backend is registered under that name.
 
     Raises:
-        ImportError: mmdet3d has its layers from elsewhere already.
+        ImportError: mmdet3d has taken its layers from elsewhere already.
     """
     module = backend()
     bound = sys.modules.get("mmdet3d.models.layers.sparse_block")
@@ -86,7 +91,6 @@ def provide_to_host() -> ModuleType:
         package.__version__ = "2.3.6"  # type: ignore[attr-defined]  # mmdet3d asks for 2.0 or higher
         package.pytorch = module  # type: ignore[attr-defined]
         sys.modules.update({"spconv": package, "spconv.pytorch": module})
-    return module
 
 
 def _default() -> str:
@@ -94,17 +98,28 @@ def _default() -> str:
     if imported is not None and imported.__name__ == "spconv.pytorch":
         return "spconv"
     if torch.cuda.is_available():
-        return next(filter(_is_installed, _INSTALL), "native")
+        if _is_installed("spconv") and not _has_distribution("spconv"):  # which is the name of its CPU build alone
+            return "spconv"
+        if _is_installed("spconv_triton"):
+            return "spconv_triton"
     return "native"
 
 
 def _is_installed(package: str) -> bool:
-    # Not importlib.util.find_spec, which would find the module that provide_to_host puts in the place of spconv.
+    # importlib.util.find_spec would find the module that provide_to_host registers under the name of spconv.
     return PathFinder.find_spec(package) is not None
 
 
+def _has_distribution(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def repair_spconv(spconv_pytorch: ModuleType) -> None:
-    """Make spconv 2.3 correct and trainable on CPU tensors; CUDA tensors take the very path they took before.
+    """Make spconv 2.3 correct and trainable on CPU tensors, and with few voxels or none.
 
     Repeating it is harmless: each repaired function is marked.
     """
@@ -127,7 +142,7 @@ def _wrap(owner: Any, name: str, repair: Callable[[Callable[..., Any]], Callable
 
 
 def _with_contiguous_indices(original: Callable[..., None]) -> Callable[..., None]:
-    """Copy indices into rows: spconv reads a transposed int32 tensor as if it were contiguous, and says nothing."""
+    """Make inputs contiguous: spconv reads a transposed int32 tensor as if it were contiguous, without an error."""
 
     def init(self: Any, features: Tensor, indices: Tensor, *args: Any, **kwargs: Any) -> None:
         original(self, features.contiguous(), indices.contiguous(), *args, **kwargs)
@@ -136,9 +151,9 @@ def _with_contiguous_indices(original: Callable[..., None]) -> Callable[..., Non
 
 
 def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no CPU code.
+    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no code for CPUs.
 
-    The bias is added here: in evaluation spconv hands it to that code, which stops at it on a CPU.
+    The bias is added here, because in evaluation spconv passes it to code that refuses it on a CPU.
     """
     from spconv.pytorch import ConvAlgo
 
@@ -158,9 +173,9 @@ def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[...,
 
 
 def _without_stream_on_cpu(original: Callable[[], int]) -> Callable[[], int]:
-    """Answer 0 where there is no CUDA: the Python backward asks for a stream before it looks where its tensors are.
+    """Return stream 0 without CUDA: spconv's Python backward asks for a stream before it checks where its tensors are.
 
-    Wheels without compiled matrix products, such as spconv's own CPU build, take that backward; spconv-cu120 does not.
+    Wheels without compiled matrix products, such as spconv's CPU build, use this backward; spconv-cu120 does not.
     """
 
     def get_current_stream() -> int:
@@ -169,7 +184,7 @@ def _without_stream_on_cpu(original: Callable[[], int]) -> Callable[[], int]:
     return get_current_stream
 
 
-def _with_tuple_index(original: Callable[..., Tensor]) -> Callable[..., Tensor]:  # noqa: ARG001 - replaced whole
+def _with_tuple_index(original: Callable[..., Tensor]) -> Callable[..., Tensor]:  # noqa: ARG001 - replaced entirely
     """Index with a tuple: spconv indexes with a list, which torch >= 2.9 may read as one tensor."""
 
     def scatter_nd(indices: Tensor, updates: Tensor, shape: list[int]) -> Tensor:
@@ -181,7 +196,7 @@ def _with_tuple_index(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _with_empty_input(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """Answer a batch without voxels with no rows: spconv stops at it. The zero keeps the weight in the graph."""
+    """Return no rows for a batch without voxels, where spconv fails. The added zero keeps the weights in the graph."""
 
     def convolve(features: Tensor, filters: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if len(features):
@@ -192,7 +207,7 @@ def _with_empty_input(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def _with_norms_of_few_rows(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001 - replaced entirely
-    """Apply layers as :func:`apply_to_rows` does: spconv leaves them out if there is no row, and fails for one."""
+    """Apply layers as :func:`apply_to_rows` does: spconv skips them without a row, and torch refuses one row."""
     from spconv.pytorch import SparseConvTensor
     from spconv.pytorch.modules import is_spconv_module
 

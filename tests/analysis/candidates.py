@@ -1,10 +1,10 @@
-"""Random candidates in the shapes that heads hand out."""
+"""Random candidates in the shapes that heads return."""
 
 import numpy as np
 
 
 def random_candidates(seed, images=2, candidates=40, classes=3, levels=None):
-    """Scores, labels and overlaps; ``levels`` rounds scores and overlaps to that many steps, which makes ties."""
+    """Scores, labels and overlaps. ``levels`` rounds scores and overlaps to that many steps, which creates ties."""
     rng = np.random.default_rng(seed)
     scores, iou = rng.random((images, candidates, classes)), rng.random((images, candidates))
     if levels:

@@ -1,4 +1,4 @@
-"""Histograms against a count by hand."""
+"""Histograms against counts by hand."""
 
 import numpy as np
 import pytest
@@ -48,7 +48,7 @@ def test_batches_add_up():
     added = count_distributions(*first) + count_distributions(*second)
     for name in ("foreground_score", "background_score", "score_and_iou", "gradient_norm"):
         np.testing.assert_array_equal(getattr(added, name), getattr(together, name))
-    with pytest.raises(ValueError, match="only equal bins add up, got 30 and 10"):
+    with pytest.raises(ValueError, match="must have the same bins to be added, got 30 and 10"):
         added + count_distributions(*first, bins=10)
 
 

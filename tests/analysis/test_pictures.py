@@ -1,4 +1,4 @@
-"""Pictures show what they are given, where it is."""
+"""Pictures show their inputs at the right places."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Figures show the numbers they were given, and matplotlib is not imported before."""
+"""Figures show the numbers of their inputs, and matplotlib is imported only when one is drawn."""
 
 import io
 import subprocess
@@ -50,7 +50,7 @@ def test_a_run_without_candidates_draws_an_empty_line():
 
 
 @pytest.mark.parametrize("plot", [plot_scores, plot_gradient_norms, plot_score_against_iou])
-def test_nothing_to_plot_is_named(plot):
+def test_no_runs_are_refused(plot):
     with pytest.raises(ValueError, match="runs is empty"):
         plot({})
 

@@ -1,4 +1,4 @@
-"""A diagnosis survives its file, and the page shows each run's own numbers and all pictures."""
+"""A diagnosis is read back as it was written, and the page shows the numbers of each run and all pictures."""
 
 import base64
 import json
@@ -13,6 +13,7 @@ from lidar_rank.analysis import (
     count_distributions,
     count_reverse_pairs,
     format_runs,
+    read_diagnosis,
     render_report,
 )
 from tests.analysis.candidates import random_candidates
@@ -27,7 +28,7 @@ AP = {"kitti/Car/3d/R40/moderate": 43.217, "kitti/Car/bev/R40/moderate": 69.4, "
 RUNS = {"focal": diagnosis(0, **AP), "<DR>": diagnosis(1, **AP | {"kitti/Car/3d/R40/moderate": 40.0})}
 
 
-def test_a_diagnosis_survives_its_file():
+def test_a_diagnosis_is_read_back_as_it_was_written():
     run = RUNS["focal"]
     back = Diagnosis.from_json(json.loads(json.dumps(run.to_json())))
     assert (back.metrics, back.pairs) == (run.metrics, run.pairs)
@@ -39,6 +40,27 @@ def test_a_diagnosis_survives_its_file():
 def test_another_file_is_refused(record):
     with pytest.raises(ValueError, match="lidar-rank analyze"):
         Diagnosis.from_json(record)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda text: text[:-20], r"a\.json: Expecting"),
+        (lambda text: text.encode("utf-16")[:-1], r"a\.json: .*(truncated|decode)"),
+        (lambda text: b"\xff" + text.encode(), r"a\.json: .*codec can't decode"),
+        (lambda text: text.replace('"total": ', '"total": "x'), r"a\.json: "),
+        (lambda text: text.replace('"gradient_norm": [', '"gradient_norm": [1, '), r"a\.json: .* counts in \d+ bins"),
+        (lambda text: text.replace("{", "[", 1), r"a\.json: Expecting"),
+        (lambda text: "[" * 100_000, r"a\.json: maximum recursion depth"),  # noqa: ARG005
+    ],
+)
+def test_a_damaged_file_is_named_in_one_line(tmp_path, damage, message):
+    path = tmp_path / "a.json"
+    content = damage(json.dumps(RUNS["focal"].to_json()))
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=message) as error:
+        read_diagnosis(path)
+    assert "\n" not in str(error.value)
 
 
 def test_table_has_moderate_ap_and_the_shares_of_each_run():
@@ -63,7 +85,7 @@ def test_ap_of_images_is_shown_in_percent():
     assert lines[1].split()[:2] == ["retinanet", "45.51"]
 
 
-def test_a_metric_that_a_run_lacks_is_a_dash():
+def test_a_missing_metric_is_shown_as_a_dash():
     assert format_runs({**RUNS, "none": diagnosis(2)}).splitlines()[-1].split()[:3] == ["none", "-", "-"]
 
 
@@ -79,6 +101,6 @@ def test_page_holds_every_run_and_picture():
     assert "http" not in page
 
 
-def test_no_run_is_refused():
+def test_no_runs_are_refused():
     with pytest.raises(ValueError, match="runs is empty"):
         render_report({})

@@ -1,4 +1,4 @@
-"""Reverse-pair ratios against every pair, the ROC curve and Kendall's tau."""
+"""Reversed pairs against brute force over all pairs, the ROC curve and Kendall's tau."""
 
 import math
 
@@ -21,7 +21,7 @@ def counts(pairs):
 @pytest.mark.parametrize("min_negative_score", [0.0, 0.5])
 @pytest.mark.parametrize("levels", [None, 4], ids=["distinct", "ties"])
 @pytest.mark.parametrize("classes", [1, 3])
-def test_equals_a_look_at_every_pair(classes, levels, min_negative_score):
+def test_equals_brute_force_over_all_pairs(classes, levels, min_negative_score):
     for seed in range(10):
         scores, labels, iou = random_candidates(seed, classes=classes, levels=levels)
         images = zip(scores.tolist(), labels.tolist(), iou.tolist(), strict=True)
@@ -77,7 +77,7 @@ def test_without_pairs_the_ratio_is_nan(labels):
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 2), (3, 0, 2)])
-def test_no_candidates_have_no_pairs(shape):
+def test_without_candidates_there_are_no_pairs(shape):
     assert count_reverse_pairs(np.zeros(shape), np.zeros(shape[:2], int), np.zeros(shape[:2])) == ReversePairs()
 
 

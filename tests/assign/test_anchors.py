@@ -154,13 +154,13 @@ def test_3d_counts_the_height_and_rotated_bev_does_not():
     assert overlap["3d", "above"] == 0
 
 
-def test_candidates_of_a_second_stage_with_the_objects_among_them():
-    """SA-SSD's rule: 3D IoU of at least 0.7, objects prepended as candidates, so each object has a positive."""
+def test_proposals_with_the_objects_among_them():
+    """SA-SSD's rule: 3D IoU of at least 0.7, objects prepended as proposals, so each object has a positive."""
     objects = random_boxes(8, 0)
     noise = np.random.default_rng(1).normal(0, 0.1, (200, 7)).astype(np.float32)
-    candidates = np.concatenate([objects, np.tile(objects, (25, 1)) + noise])
+    proposals = np.concatenate([objects, np.tile(objects, (25, 1)) + noise])
     options = {"pos_iou_thr": 0.7, "neg_iou_thr": 0.7, "min_pos_iou": 0.0, "gt_max_assign_all": True}
-    result = assert_equals_oracle(candidates, objects, np.zeros(8, np.int64), "3d", options)
+    result = assert_equals_oracle(proposals, objects, np.zeros(8, np.int64), "3d", options)
     np.testing.assert_array_equal(result.matched[:8], np.arange(8))
     assert set(result.labels[8:]) == {0, 3}
 
@@ -184,6 +184,28 @@ def test_tensors_and_wider_boxes_give_the_same_and_are_not_changed():
     for got, want in zip(result, expected, strict=True):
         np.testing.assert_array_equal(got, want)
     assert all(torch.equal(*pair) for pair in zip(wide, before, strict=True))
+
+
+@pytest.mark.parametrize("all_ties", [True, False])
+@pytest.mark.parametrize("overlap", OVERLAPS)
+def test_anchors_that_are_not_usable_count_as_if_they_stood_far_away(overlap, all_ties):
+    """An object whose best anchor is not usable takes the best one that is."""
+    anchors = grid_anchors(np.linspace(0, 12, 25), np.linspace(0, 12, 25))
+    index, lost = AnchorIndex(anchors, overlap), 0
+    for seed in range(6):
+        objects, classes = random_boxes(seed * 3, seed), np.arange(seed * 3) % 3
+        usable = np.random.default_rng(seed).random(len(anchors)) < (0.0, 0.1, 0.4, 0.7, 0.95, 1.0)[seed]
+        far = anchors.copy()
+        far[~usable, 0] += 1e5
+        options = {**CAR, "min_pos_iou": 0.0, "gt_max_assign_all": all_ties, "num_classes": 3}
+        shifted = assign_anchors(AnchorIndex(far, overlap), objects, classes, **options)
+        result = assign_anchors(index, objects, classes, usable=torch.from_numpy(usable), **options)
+        np.testing.assert_array_equal(result.labels, np.where(usable, shifted.labels, -1))
+        np.testing.assert_array_equal(result.matched, shifted.matched)
+        np.testing.assert_array_equal(result.overlap, shifted.overlap)
+        everywhere = assign_anchors(index, objects, classes, **options)
+        lost += (everywhere.matched[usable] != result.matched[usable]).sum()
+    assert lost > 2
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)
@@ -210,9 +232,11 @@ def test_a_bad_box_is_named(column, value):
     good = random_boxes(4, 5)
     bad = good.copy()
     bad[2, column] = value
-    with pytest.raises(ValueError, match=r"object 2 must be finite with positive sizes, got \["):
+    name = ("x", "y", "z_bottom", "length", "width", "height", "yaw")[column]
+    complaint = rf"\[2\] has {name} = {value}; values must be finite and sizes > 0"
+    with pytest.raises(ValueError, match="objects" + complaint):
         assign_anchors(AnchorIndex(good), bad, [0] * 4, num_classes=1)
-    with pytest.raises(ValueError, match="anchor 2 must be finite with positive sizes"):
+    with pytest.raises(ValueError, match="anchors" + complaint):
         AnchorIndex(bad)
 
 
@@ -221,7 +245,7 @@ def test_other_bad_arguments_are_named():
     index = AnchorIndex(boxes)
     with pytest.raises(ValueError, match=r"overlap must be one of \('nearest_bev', .*got 'bev'"):
         AnchorIndex(boxes, "bev")
-    with pytest.raises(ValueError, match=r"anchors must be \(N, 7\) or wider, got shape \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"anchors must have shape \(N, 7\) with columns .*, got \(3, 5\)"):
         AnchorIndex(boxes[:, :5])
     with pytest.raises(ValueError, match="3 objects and 2 labels"):
         assign_anchors(index, boxes, [0, 0], num_classes=1)
@@ -229,6 +253,9 @@ def test_other_bad_arguments_are_named():
         assign_anchors(index, boxes, [0, 2, 1], num_classes=2)
     with pytest.raises(ValueError, match=r"object 0 must have a label in 0..1, got -1"):
         assign_anchors(index, boxes, [-1, 0, 1], num_classes=2)
+    for mask in ([True, False], [1, 0, 1]):
+        with pytest.raises(ValueError, match=r"usable must be 3 booleans, one for each anchor, got .* of shape \("):
+            assign_anchors(index, boxes, [0] * 3, num_classes=1, usable=mask)
     for pos, neg in [(0.4, 0.5), (0.5, 0.0)]:
         with pytest.raises(ValueError, match="0 < neg_iou_thr <= pos_iou_thr"):
             assign_anchors(index, boxes, [0] * 3, num_classes=1, pos_iou_thr=pos, neg_iou_thr=neg)

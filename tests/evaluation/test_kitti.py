@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lidar_rank.evaluation import KittiResult, evaluate_kitti, format_table
+from lidar_rank.evaluation import KittiResult, compute_overlaps, evaluate_kitti, format_table
 from lidar_rank.evaluation.rules import DIFFICULTIES, METRICS, MIN_OVERLAP
 from lidar_rank.kitti.labels import read_frame_ids, read_kitti_labels, read_kitti_results
 from tests.evaluation.cases import random_frames, tables, to_table
@@ -314,6 +314,38 @@ def test_nothing_found_or_nothing_to_find_gives_0(frames):
     assert evaluate(frames).ap_percent()["Car"]["3d"] == {"R11": [0.0] * 3, "R40": [0.0] * 3}
 
 
+def test_extra_thresholds_equal_evaluations_of_their_own_and_overlap_once(tie_heavy, monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        "lidar_rank.evaluation.kitti.compute_overlaps", lambda *tables: calls.append(1) or compute_overlaps(*tables)
+    )
+    together = evaluate(tie_heavy, extra_overlaps=(0.5, 0.25)).ap_percent()
+    assert len(calls) == 1
+    apart = {
+        suffix: evaluate(tie_heavy, min_overlap=thresholds).ap_percent()
+        for suffix, thresholds in (
+            ("", MIN_OVERLAP),
+            ("@0.5", dict.fromkeys(MIN_OVERLAP, 0.5)),
+            ("@0.25", dict.fromkeys(MIN_OVERLAP, 0.25)),
+        )
+    }
+    for class_name in MIN_OVERLAP:
+        assert together[class_name] == {
+            metric + suffix: values for suffix, ap in apart.items() for metric, values in ap[class_name].items()
+        }
+
+
+def test_table_shows_each_threshold_once():
+    cars = apart(2)
+    result = evaluate([(cars, detected(cars, [0.5, 0.6]))], classes=["Car", "Cyclist"], extra_overlaps=(0.5,))
+    lines = format_table(result).splitlines()
+    assert [line.split("  ")[0] for line in lines if " bev " in line] == [
+        "Car bev @0.7",
+        "Car bev @0.5",
+        "Cyclist bev @0.5",
+    ]
+
+
 def test_class_whose_objects_are_all_ignored_gives_0():
     vans = [replace(car, name="Van") for car in apart(2)]
     hard = [replace(car, occlusion=3.0) for car in apart(2)]
@@ -360,6 +392,7 @@ def test_table_names_frames_classes_thresholds_and_sets_too_small():
     [
         ({"classes": ["Truck"]}, "no IoU threshold for class 'Truck'"),
         ({"min_overlap": {"Car": 1.0}, "classes": ["Car"]}, "min_overlap of Car must be within"),
+        ({"extra_overlaps": (0.5, -0.1)}, "extra_overlaps must be within"),
         ({"sampling": "coco"}, "sampling must be one of"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Rotated NMS against the greedy rule written out with Shapely."""
+"""Rotated NMS against the greedy rule, computed with Shapely."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from tests.oracles import rotated_iou as oracle
 
 
 def random_boxes(seed, num_objects=30):
-    """Five guesses at each object, many with equal scores."""
+    """Five detections of each object, many with equal scores."""
     rng = np.random.default_rng(seed)
     objects = np.column_stack(
         [rng.uniform(-8, 8, (num_objects, 2)), rng.uniform(1, 5, (num_objects, 2)), rng.uniform(-4, 4, num_objects)]

@@ -176,7 +176,7 @@ def test_gradient_stays_bounded_next_to_the_kink(noise):
 @BOTH_DTYPES
 @pytest.mark.parametrize("turn_rad", [0.0, 1e-9, 1e-7, 1e-5, 1e-3])
 def test_gradient_of_a_contained_box_does_not_depend_on_a_tiny_turn(dtype, turn_rad):
-    """Overlap is the ratio of the areas: almost parallel edges beyond those of the smaller box must not add noise."""
+    """The overlap is the ratio of the areas: almost parallel edges outside the smaller box must not add noise."""
     outer = torch.tensor([[0, 0, 6, 4, 0], [0, 0, 40, 30, 0]], dtype=dtype)
     inner = torch.tensor([[0.5, 0.25, 2, 1, turn_rad], [0.5, 0.25, 2, 1, turn_rad]], dtype=dtype)
     area = outer[:, 2] * outer[:, 3]
@@ -260,7 +260,7 @@ def test_half_precision_is_widened(dtype):
     assert_close(iou, paired_iou_bev(a.float(), b.float()))
 
 
-def test_nothing_leaves_the_device():
+def test_no_value_is_read_from_the_device():
     """The meta device has no values: reading one, or branching on one, would raise."""
     boxes = torch.empty(9, 7, device="meta", requires_grad=True)
     iou = paired_iou_3d(boxes, boxes)

@@ -42,7 +42,7 @@ def test_a_point_on_a_face_is_outside(face_point):
     assert points_in_boxes(towards_center, box).all()
 
 
-def test_nothing_in_nothing():
+def test_no_points_or_no_boxes_give_an_empty_result():
     assert points_in_boxes(np.zeros((0, 4)), np.ones((3, 7))).shape == (3, 0)
     assert points_in_boxes(np.zeros((5, 4)), np.ones((0, 7))).shape == (0, 5)
 

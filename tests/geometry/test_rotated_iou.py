@@ -16,7 +16,7 @@ IOU_OF_COLUMNS = {5: pairwise_iou_bev, 7: pairwise_iou_3d}
 
 
 def random_boxes(seed, num, columns):
-    """Cars on a crowded place."""
+    """Boxes of cars in a crowded area."""
     rng = np.random.default_rng(seed)
     boxes = np.column_stack(
         [

@@ -1,4 +1,4 @@
-"""The matching kernels on cases small enough to follow by hand, and the sampling of scores against its oracle."""
+"""The matching kernels on cases that can be checked by hand, and the sampling of scores against its oracle."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def by_overlap(pairs, overlap, score, role, num_objects, threshold=-np.inf):
     return matched.tolist(), taken.tolist()
 
 
-def test_by_score_an_object_takes_the_best_detection_that_is_left():
+def test_by_score_an_object_takes_the_best_detection_that_is_free():
     # Object 0 sees detections 0 and 1, object 2 sees 1 and 2, object 1 sees none.
     pairs = [(0, 0), (0, 1), (2, 1), (2, 2)]
     assert by_score(pairs, [0.2, 0.9, 0.1], num_objects=3) == [1, NO_PAIR, 3]
@@ -40,12 +40,12 @@ def test_by_score_the_first_of_equal_scores_wins():
     assert by_score([(0, 0), (0, 1)], [0.5, 0.5], num_objects=1) == [0]
 
 
-def test_by_score_a_hopeless_score_is_no_detection():
+def test_by_score_a_detection_at_the_lowest_score_is_not_matched():
     assert by_score([(0, 0)], [-1e7], num_objects=1) == [NO_PAIR]
     assert by_score([(0, 0)], [-9e6], num_objects=1) == [0]
 
 
-def test_by_overlap_an_object_takes_the_largest_overlap_that_is_left():
+def test_by_overlap_an_object_takes_the_free_detection_of_largest_overlap():
     pairs = [(0, 0), (0, 1), (2, 1), (2, 2)]
     matched, taken = by_overlap(pairs, [0.8, 0.9, 0.95, 0.6], [0.1] * 3, [VALID] * 3, num_objects=3)
     assert (matched, taken) == ([1, NO_PAIR, 3], [False, True, True])
@@ -66,7 +66,7 @@ def test_by_overlap_low_scores_are_left_out():
         ([IGNORED, IGNORED, IGNORED], 0),
     ],
 )
-def test_by_overlap_an_ignored_detection_is_the_last_resort(role, expected):
+def test_by_overlap_an_ignored_detection_is_taken_only_without_a_valid_one(role, expected):
     assert by_overlap([(0, 0), (0, 1), (0, 2)], [0.6, 0.7, 0.99], [0.5] * 3, role, 1)[0] == [expected]
 
 

@@ -1,4 +1,4 @@
-"""Areas of rotated rectangles against Shapely, where rectangles are hardest to intersect."""
+"""Areas of rotated rectangles against Shapely, on the cases that are hardest to intersect."""
 
 import numpy as np
 import pytest
@@ -127,7 +127,7 @@ def test_indices_say_which_boxes_meet():
     np.testing.assert_allclose(got, oracle.paired_intersection_area(a[index_a], b[index_b]), rtol=0, atol=1e-12)
 
 
-def test_compiled_code_does_what_the_python_code_says():
+def test_compiled_code_equals_the_python_code():
     rng = np.random.default_rng(3)
     a, b = random_boxes(rng, 40), random_boxes(rng, 40)
     each = np.arange(40)

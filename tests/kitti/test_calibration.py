@@ -160,18 +160,25 @@ def test_the_imu_is_optional(tmp_path):
     [
         ({"Tr_velo_to_cam": None}, "000000.txt: no Tr_velo_to_cam; found P0, P1, P2, P3, R0_rect"),
         ({"P2": "1 2 3"}, "000000.txt:3: P2 has 3 values, expected 12"),
-        ({"R0_rect": "1 0 0 0 1 0 0 0 one"}, "000000.txt:5: R0_rect: could not convert string to float: 'one'"),
-        ({"P1": "nan" + LINES["P1"][3:]}, "000000.txt:2: P1 holds NaN"),
-        ({"R0_rect": "0 0 0 0 0 0 0 0 0"}, "000000.txt: the first three columns of R0_rect are no rotation"),
+        ({"R0_rect": "1 0 0 0 1 0 0 0 one"}, "000000.txt:5: a value of R0_rect must be a finite number, got 'one'"),
+        ({"P1": "nan" + LINES["P1"][3:]}, "000000.txt:2: a value of P1 must be a finite number, got 'nan'"),
+        ({"P1": "1_000" + LINES["P1"][3:]}, "000000.txt:2: a value of P1 must be a finite number, got '1_000'"),
+        ({"R0_rect": "0 0 0 0 0 0 0 0 0"}, "000000.txt: the first three columns of R0_rect are not a rotation matrix"),
+        ({"R0_rect": "1e200 0 0 0 1 0 0 0 1"}, "R0_rect are not a rotation matrix"),
+        ({"R0_rect": "2 0 0 0 0.5 0 0 0 1"}, "R0_rect are not a rotation matrix"),
     ],
 )
 def test_bad_files_are_named(tmp_path, changes, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         read_calibration(write_lines(tmp_path / "000000.txt", **changes))
+    assert "\n" not in str(error.value)
 
 
 def test_a_file_of_another_kind_is_named(tmp_path):
     path = tmp_path / "000000.txt"
     path.write_bytes(b"\x89PNG\r\n\x1a\n\x00\x01")
-    with pytest.raises(ValueError, match=r"000000.txt:1: expected 'NAME: values'"):
+    with pytest.raises(ValueError, match=r"000000.txt:1: not UTF-8 text"):
+        read_calibration(path)
+    path.write_text("seven")
+    with pytest.raises(ValueError, match=r"000000.txt:1: expected 'NAME: values', got 'seven'"):
         read_calibration(path)

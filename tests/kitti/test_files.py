@@ -7,7 +7,53 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lidar_rank.kitti.files import read_png_size, read_points, remove_temporary_files, write_atomically
+from lidar_rank.kitti.files import (
+    parse_number,
+    read_lines,
+    read_png_size,
+    read_points,
+    remove_temporary_files,
+    write_atomically,
+)
+
+TEXT = "Car 0.5\n\nTüröffner\t7 \n"
+LINES = ["Car 0.5", "", "Türöffner\t7 "]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lines_do_not_depend_on_line_ends_and_byte_order_marks(tmp_path, encoding, line_end):
+    path = tmp_path / "000000.txt"
+    path.write_bytes(TEXT.replace("\n", line_end).encode(encoding))
+    assert read_lines(path) == LINES
+    path.write_bytes(TEXT.replace("ü", "u").replace("ö", "o").replace("\n", line_end).encode(encoding))
+    assert read_lines(path) == [line.replace("ü", "u").replace("ö", "o") for line in LINES]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("one\ntwo Türen".encode("latin-1"), r":2: not UTF-8 text \(invalid start byte\): save the file as UTF-8"),
+        ("one\rtwo\xa0three".encode(), r":2: unexpected character U\+00A0 NO-BREAK SPACE: use printable characters"),
+        (b"one\r\n\x1ctwo", r":2: unexpected character U\+001C: use"),
+        (b"one\x0btwo", r":1: unexpected character U\+000B"),
+        ("one\ufefftwo".encode(), r":1: unexpected character U\+FEFF ZERO WIDTH NO-BREAK SPACE"),
+        ("one\n\ntwo\u2028".encode(), r":3: unexpected character U\+2028 LINE SEPARATOR"),
+        ("one".encode("utf-16-le"), r":1: unexpected character U\+0000"),
+        ("one\ntwo".encode("utf-16")[:-1], r":2: not UTF-16 text \(truncated data\)"),
+    ],
+)
+def test_text_that_cannot_be_read_whole_is_refused_by_file_and_line(tmp_path, content, message):
+    (tmp_path / "000000.txt").write_bytes(content)
+    with pytest.raises(ValueError, match=f"000000.txt{message}"):
+        read_lines(tmp_path / "000000.txt")
+
+
+def test_numbers_are_finite_and_decimal():
+    assert [parse_number(word) for word in ("1", "-0.5", "+2e3", ".5", "1.")] == [1, -0.5, 2000, 0.5, 1]
+    for word in ("1_000", "\uff11", "nan", "inf", "infinity", "1e999", "0x10", "1,5", "", "one"):
+        with pytest.raises(ValueError, match="must be a finite number, got "):
+            parse_number(word)
 
 
 def test_points_come_back_as_written(tmp_path):
@@ -47,7 +93,7 @@ def test_other_images_are_named(tmp_path, image_format):
     Image.new("RGB", (64, 64)).save(path, format=image_format or "PNG")
     if image_format is None:
         path.write_bytes(path.read_bytes()[:20])
-    with pytest.raises(ValueError, match=r"000000.png: no PNG"):
+    with pytest.raises(ValueError, match=r"000000.png: not a PNG image"):
         read_png_size(path)
 
 

@@ -68,12 +68,30 @@ def test_blank_lines_spaces_and_windows_line_ends_do_not_matter(tmp_path):
     assert objects.yaw_rad.tolist() == [-1.59, 2.35]
 
 
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_line_ends_and_byte_order_marks_lose_no_object(tmp_path, encoding, line_end):
+    """The first object of a file with a byte-order mark had the type '\\ufeffCar', which is in no class."""
+    frame_ids = [f"{i:06d}" for i in range(60)]
+    other = CAR.replace("587.01 173.33 614.12", "187.01 173.33 214.12").replace("-0.65 1.71", "-9.65 1.71")
+    for folder, ending in (("labels", ""), ("results", " 0.5")):
+        (tmp_path / folder).mkdir()
+        text = "".join(f"{line}{ending}{line_end}" for line in (CAR, other))
+        for frame_id in frame_ids:
+            (tmp_path / folder / f"{frame_id}.txt").write_bytes(text.encode(encoding))
+    (tmp_path / "val.txt").write_bytes(line_end.join(frame_ids).encode(encoding))
+    assert read_frame_ids(tmp_path / "val.txt") == frame_ids
+    tables = read_kitti_labels(tmp_path / "labels", frame_ids), read_kitti_results(tmp_path / "results", frame_ids)
+    assert [table.name.tolist() for table in tables] == [["Car"] * 120] * 2
+    assert evaluate_kitti(*tables).ap_percent()["Car"]["3d"]["R40"][1:] == [100.0, 100.0]
+
+
 def test_labels_may_have_a_score_and_results_must(tmp_path):
     frame_ids = write(tmp_path, a=f"{CAR} 0.75\n{CYCLIST}")
     objects = read_kitti_labels(tmp_path, frame_ids)
     assert objects.score[0] == 0.75
     assert np.isnan(objects.score[1])
-    with pytest.raises(ValueError, match=r"000000.txt:2: expected 16 columns \(type .* score\), got 15: b'Cyclist"):
+    with pytest.raises(ValueError, match=r"000000.txt:2: expected 16 columns \(type .* score\), got 15: 'Cyclist"):
         read_kitti_results(tmp_path, frame_ids)
 
 
@@ -87,15 +105,21 @@ def test_all_frames_empty(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (CAR.rsplit(" ", 1)[0], r"expected 15 or 16 columns \(type truncation .* score\), got 14: b'Car"),
+        (CAR.rsplit(" ", 1)[0], r"expected 15 or 16 columns \(type truncation .* score\), got 14: 'Car"),
         (f"{CAR} 0.5 7", "got 17"),
-        ("Car", "got 1: b'Car'"),
+        ("Car", "got 1: 'Car'"),
         (CAR.replace("614.12", "614,12"), "right must be a finite number, got '614,12'"),
         (CAR.replace("3.64", "nan"), "length must be a finite number, got 'nan'"),
         (CAR.replace("46.70", "-inf"), "z must be a finite number, got '-inf'"),
         (f"{CAR} NaN", "score must be a finite number, got 'NaN'"),
         (f"{CAR} \N{MINUS SIGN}1", "score must be a finite number"),
-        ("\x00\x01 binary", "got 2"),
+        (CAR.replace("614.12", "1_000"), "right must be a finite number, got '1_000'"),
+        (CAR.replace("614.12", "\uff16"), "right must be a finite number, got '\uff16'"),
+        (CAR.replace("614.12", "infinity"), "right must be a finite number, got 'infinity'"),
+        (CAR.replace(" ", "\xa0", 3), r"unexpected character U\+00A0 NO-BREAK SPACE"),
+        (CAR.replace(" ", "\x1c", 3), r"unexpected character U\+001C"),
+        (f"{CAR}\x1c", r"unexpected character U\+001C"),
+        ("\x00\x01 binary", r"unexpected character U\+0000"),
     ],
 )
 def test_a_bad_line_is_named_by_file_and_line(tmp_path, line, message):
@@ -127,6 +151,16 @@ def test_results_of_unknown_frames_are_named(tmp_path):
         ValueError, match=r"000001.txt is for a frame that is not evaluated \(2 such files\): remove it"
     ):
         read_kitti_results(tmp_path, frame_ids[:1])
+
+
+def test_files_in_another_encoding_are_named(tmp_path):
+    frame_ids = write(tmp_path, a=CAR, b="")
+    (tmp_path / "000001.txt").write_bytes(f"{CAR}\nTür".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"000001.txt:2: not UTF-8 text"):
+        read_kitti_labels(tmp_path, frame_ids)
+    (tmp_path / "val.txt").write_bytes("000000\nvölker".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"val.txt:2: not UTF-8 text"):
+        read_frame_ids(tmp_path / "val.txt")
 
 
 def test_frame_lists(tmp_path):
@@ -193,6 +227,14 @@ def test_values_that_are_not_finite_are_not_written(tmp_path):
     score[row] = np.nan
     with pytest.raises(ValueError, match=rf"frame {frame}: score of a {detections.name[row]} is nan"):
         write_kitti_results(tmp_path / "results", replace(detections, score=score))
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("name", ["traffic cone", "", "a\tb"])
+def test_a_class_that_would_not_read_back_is_not_written(tmp_path, name):
+    detections = random_detections(num=1, frames=1)
+    with pytest.raises(ValueError, match="cannot be written to a result file: a class is one word"):
+        write_kitti_results(tmp_path / "results", replace(detections, name=np.array([name])))
     assert not (tmp_path / "results").exists()
 
 

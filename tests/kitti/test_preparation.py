@@ -199,6 +199,39 @@ def test_test_frames_are_reduced_and_have_no_instances(root):
     assert len(reduced) != len(train)
 
 
+def test_a_root_with_val_alone_is_prepared_without_an_object_database(root):
+    prepare(root)
+    (root / "ImageSets" / "train.txt").unlink()
+    summary = prepare(root)
+    assert (summary.frames, summary.database) == ({"val": 1}, {})
+    assert sorted(path.name for path in root.glob("*.pkl")) == ["kitti_infos_val.pkl"], "nothing stale is left"
+    assert [info["sample_idx"] for info in load(root / "kitti_infos_val.pkl")["data_list"]] == [3]
+
+
+def test_a_root_with_test_frames_alone_is_prepared(tmp_path):
+    add_test_split(tmp_path)
+    assert prepare(tmp_path).frames == {"test": 1}
+    assert list(outputs(tmp_path)) == ["kitti_infos_test.pkl", "testing/velodyne_reduced/000000.bin"]
+
+
+def test_infos_of_a_split_that_is_gone_are_deleted(root):
+    prepare(root)
+    (root / "ImageSets" / "val.txt").unlink()
+    assert prepare(root).prepared == 0
+    assert not (root / "kitti_infos_val.pkl").exists()
+    assert (root / "kitti_dbinfos_train.pkl").exists()
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe\n", b"7\n", b"[1, 2]\n", b'["training/000003", {"inputs": []}]\n'])
+def test_damaged_lines_of_the_journal_are_forgotten(root, line):
+    prepare(root)
+    expected = outputs(root)
+    journal = root / preparation.JOURNAL_NAME
+    journal.write_bytes(b"".join(journal.read_bytes().splitlines(keepends=True)[:2]) + line)
+    assert prepare(root).prepared == 2
+    assert outputs(root) == expected
+
+
 def test_image_size_comes_from_the_image_where_there_is_one(tmp_path):
     root = make_root(tmp_path, images=True)
     prepare(root, image_size=None)
@@ -363,7 +396,7 @@ def test_a_full_disk_under_the_journal_is_named(root, monkeypatch):
         ("training/calib/000003.txt", "P2: 1 2 3\n", "000003.txt:1: P2 has 3 values, expected 12"),
         ("training/label_2/000003.txt", f"{CAR}\nCar 0 0\n", "000003.txt:2: expected 15 or 16 columns"),
         ("training/label_2/000003.txt", CAR.replace("3.90", "-1"), "000003.txt: height, width, length of a Car are"),
-        ("training/image_2/000003.png", b"JFIF", "000003.png: no PNG"),
+        ("training/image_2/000003.png", b"JFIF", "000003.png: not a PNG image"),
         ("ImageSets/val.txt", "000003\n000009\n", "val.txt names 1 of 2 frames that have no file"),
     ],
 )

@@ -1,6 +1,7 @@
 """Splits and files of a root, and what is said when they are not there."""
 
 import re
+import shutil
 
 import pytest
 
@@ -43,6 +44,19 @@ def test_a_test_list_without_test_scans_is_no_test_split(tmp_path):
     assert "test" not in read_splits(tmp_path)
 
 
+def test_a_root_may_hold_val_alone(tmp_path):
+    (make_root(tmp_path) / "ImageSets" / "train.txt").unlink()
+    assert {split: names(frames) for split, frames in read_splits(tmp_path).items()} == {"val": ["000003"]}
+
+
+def test_a_root_may_hold_test_alone(tmp_path):
+    add_test_split(tmp_path)
+    assert {split: names(frames) for split, frames in read_splits(tmp_path).items()} == {"test": ["000000"]}
+    shutil.rmtree(tmp_path / "testing")
+    with pytest.raises(FileNotFoundError, match="it has no testing/velodyne, no testing/calib; found"):
+        read_splits(tmp_path)
+
+
 @pytest.mark.real
 def test_real_splits(kitti_root, tmp_path):
     splits = read_splits(link_real_root(kitti_root, tmp_path / "kitti"))
@@ -58,14 +72,15 @@ def test_a_root_that_is_not_kitti_says_what_was_expected_and_found(tmp_path):
     for entry in ("samples", "sweeps", "v1.0-mini"):
         (tmp_path / entry).mkdir()
     with pytest.raises(
-        FileNotFoundError, match=r"no KITTI root: it has no training/velodyne.*found there: samples, sweeps"
+        FileNotFoundError, match=r"not a KITTI root: it has no training/velodyne.*found there: samples, sweeps"
     ):
         read_splits(tmp_path)
 
 
 def test_missing_split_lists_say_where_they_are(tmp_path):
-    (make_root(tmp_path) / "ImageSets" / "train.txt").unlink()
-    with pytest.raises(FileNotFoundError, match=r"it has no ImageSets/train.txt \(the usual lists are at https://"):
+    shutil.rmtree(make_root(tmp_path) / "ImageSets")
+    message = r"it has no list of frames ImageSets/{train,val,trainval,test}.txt \(the usual ones are at https://"
+    with pytest.raises(FileNotFoundError, match=message):
         read_splits(tmp_path)
 
 

@@ -45,8 +45,3 @@ def test_gradient_scales_with_what_comes_in():
         (weight * APLoss()(logits, problem.labels)).backward()
         gradients.append(logits.grad)
     torch.testing.assert_close(3 * gradients[0], gradients[1])
-
-
-def test_bad_delta():
-    with pytest.raises(ValueError, match="delta must be > 0, got 0"):
-        APLoss(delta=0)

@@ -1,12 +1,18 @@
 """Every loss against the contract: its oracle, its gradient, the edge cases, and what no loss may depend on."""
 
+import copy
+import importlib
 import inspect
+import math
+import pkgutil
 
 import pytest
 import torch
 from torch import Tensor
 
 from lidar_rank import losses
+from lidar_rank.losses import _pairs
+from lidar_rank.losses._options import Option, options_of
 from tests.losses.problems import Problem, make_boxes, make_problem
 from tests.losses.table import CLASSIFICATION, LOCALIZATION, Row
 from tests.oracles.losses import Frozen
@@ -18,7 +24,18 @@ def rows(table: list[Row]) -> pytest.MarkDecorator:
 
 classification = rows(CLASSIFICATION)
 localization = rows(LOCALIZATION)
+EITHER = rows(CLASSIFICATION + LOCALIZATION)
+ONCE = rows(list({row.module: row for row in CLASSIFICATION + LOCALIZATION}.values()))
 HALF = pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+
+
+def inputs_of(row: Row) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+    """Inputs of the row's function and module: those before the star and those after."""
+    if row in LOCALIZATION:
+        pred, target, iou = make_boxes(25)
+        return (pred, target), {"iou": iou}
+    problem = make_problem(25)
+    return (problem.logits, problem.labels), {"iou": problem.iou, "level": problem.level}
 
 
 def call(row: Row, problem: Problem, **options) -> Tensor:
@@ -114,7 +131,7 @@ def test_gradcheck(row):
 @classification
 def test_module_equals_function(row):
     problem = make_problem(5)
-    module = row.module(loss_weight=3.0, **row.options)
+    module = row.make(loss_weight=3.0)
     assert_close(module(problem.logits, problem.labels, iou=problem.iou, level=problem.level), 3 * call(row, problem))
 
 
@@ -195,7 +212,7 @@ def test_huge_half_precision_logits(row, dtype):
 
 
 @classification
-@pytest.mark.parametrize("scale", [0.0, 1e-30, 30.0, 1e4, 1e30])
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1e30])
 def test_never_nan_from_finite_input(row, scale):
     for seed in range(3):
         problem = make_problem(seed)
@@ -257,6 +274,18 @@ def test_autocast_changes_nothing(row):
     assert_close(under, call(row, problem))
 
 
+@EITHER
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_overlaps_may_have_another_precision(row, dtype):
+    inputs, named = inputs_of(row)
+    second = inputs[1].float() if inputs[1].is_floating_point() else inputs[1]
+    iou = named["iou"].half()
+    want = row.function(inputs[0].float(), second, **named | {"iou": iou.float()}, **row.options)
+    got = row.function(inputs[0].float(), second, **named | {"iou": iou.to(dtype)}, **row.options)
+    assert got.dtype == torch.float32
+    assert_close(got, want, 1e-6)
+
+
 @classification
 def test_runs_without_reading_a_value(row):
     """On the meta device there are no values: reading one, as .item() and boolean indexing do, raises."""
@@ -310,26 +339,13 @@ def test_bad_input_is_refused_by_name(row):
 
 
 @classification
-def test_bad_options_fail_at_construction(row):
-    with pytest.raises(TypeError, match=r"has no option.*reductoin.*it takes loss_weight"):
-        row.module(reductoin="mean", **row.options)
-    with pytest.raises(ValueError, match="reduction must be one of"):
-        row.module(**{**row.options, "reduction": "avg"})
-    with pytest.raises(ValueError, match="nonfinite must be one of"):
-        row.module(nonfinite="ignore", **row.options)
-    if "scope" in inspect.signature(row.function).parameters:
-        with pytest.raises(ValueError, match=r"scope must be one of \('image', 'batch'\), got 'level'"):
-            row.module(**{**row.options, "scope": "level"})
-
-
-@classification
 def test_nonfinite_candidates_are_dropped_and_counted(row):
     problem = make_problem(21)
     broken = problem.logits.clone()
     broken[0, 2, 1], broken[1, 4, 0] = float("nan"), float("inf")
     ignored = problem.labels.clone()
     ignored[0, 2], ignored[1, 4] = -1, -1
-    module = row.module(nonfinite="drop", **row.options)
+    module = row.make(nonfinite="drop")
     broken.requires_grad_()
     loss = module(broken, problem.labels, iou=problem.iou, level=problem.level)
     loss.backward()
@@ -374,9 +390,8 @@ def test_localization_gradcheck(row):
 @localization
 def test_localization_module_equals_function(row):
     pred, target, iou = make_boxes(4)
-    options = {name: value for name, value in row.options.items() if name != "step"}
-    want = row.function(pred, target, iou=iou, **options)
-    assert_close(row.module(loss_weight=2.0, **options)(pred, target, iou=iou), 2 * want)
+    module = row.make(loss_weight=2.0)
+    assert_close(module(pred, target, iou=iou), 2 * row.function(pred, target, iou=iou, **module.options))
 
 
 @localization
@@ -454,22 +469,184 @@ def test_localization_bad_input_is_refused_by_name(row):
     ]:
         with pytest.raises(ValueError, match=message):
             row.function(inputs[0], inputs[1], iou=inputs[2], **row.options)
-    options = {name: value for name, value in row.options.items() if name != "step"}
-    with pytest.raises(ValueError, match="reduction must be one of"):
-        row.module(**{**options, "reduction": "avg"})
-    with pytest.raises(TypeError, match="has no option"):
-        row.module(bata=1.0, **options)
+
+
+# --------------------------------------------------------------------------------------------------------- options
+
+
+def wrong_values(option: Option) -> list[object]:
+    """Values that are no values of the option: of another type, beyond its limits, or unknown words."""
+    wrong = ["nonsense", [1.0]]
+    if option.kind is int:
+        wrong += [True, 2.5, 2.0, math.nan]
+    elif option.kind is float:
+        wrong += [True, math.nan, math.inf, -math.inf]
+    elif option.kind is bool:
+        wrong += [0, 1.0]
+    else:
+        wrong += [True, 1]
+    if option.kind in (int, float):
+        wrong += [end + step for end, step in ((option.bounds.low, -1), (option.bounds.high, 1)) if math.isfinite(end)]
+    return wrong if option.optional else [*wrong, None]
+
+
+@ONCE
+def test_every_option_refuses_a_wrong_value_in_the_function_and_at_construction(row):
+    inputs, named = inputs_of(row)
+    options = options_of(row.function)
+    assert "reduction" in options
+    for option in options.values():
+        for value in wrong_values(option):
+            for call in (lambda **kw: row.function(*inputs, **named, **row.options | kw), row.make):
+                with pytest.raises(ValueError, match=rf"^{option.name} must .*, got "):
+                    call(**{option.name: value})
+
+
+@ONCE
+def test_the_module_refuses_what_is_no_option(row):
+    with pytest.raises(TypeError, match=r"has no option \['reductoin'\]; it takes .*loss_weight.*reduction"):
+        row.make(reductoin="mean")
+    for value in ("2", None, math.nan, -1.0):
+        with pytest.raises(ValueError, match="loss_weight must"):
+            row.make(loss_weight=value)
+    if row in CLASSIFICATION:
+        with pytest.raises(ValueError, match="nonfinite must be one of"):
+            row.make(nonfinite="ignore")
+
+
+@ONCE
+def test_every_parameter_is_an_option_or_an_input(row):
+    """An option without a readable annotation would not be checked."""
+    inputs = {"logits", "labels", "pred", "target", "iou", "level", "prior", "smooth", "step"}
+    named = inspect.signature(row.function).parameters
+    assert set(named) - set(options_of(row.function)) <= inputs
+
+
+def edges(option: Option) -> list[object]:
+    """Values at the limits of a number, and between 0 and 1, where the slope of a power is infinite at 0."""
+    low, high = option.bounds.low, option.bounds.high
+    if option.kind is int:
+        return [end for end in (low, high) if math.isfinite(end)]
+    return [value for value in (low, 0.5, high) if low <= value <= high] if option.kind is float else []
+
+
+@EITHER
+def test_gradients_are_finite_at_extreme_inputs_and_options(row):
+    extremes = torch.tensor([0.0, 1e-30, 1e-3, 0.3, 30.0, 90.0, 200.0, 1e4])
+    extremes = torch.cat([extremes, -extremes])
+    inputs, named = inputs_of(row)
+    choice = torch.randint(len(extremes), inputs[0].shape, generator=torch.Generator().manual_seed(0))
+    for option in options_of(row.function).values():
+        for value in edges(option):
+            try:
+                row.make(**{option.name: value})
+            except ValueError:  # not beside the other options of the row
+                continue
+            live = [extremes[choice].requires_grad_(), named["iou"].float().requires_grad_()]
+            second = torch.zeros_like(live[0]) if row in LOCALIZATION else inputs[1]
+            options = {**row.options, option.name: value}
+            loss = row.function(live[0], second, **named | {"iou": live[1]}, **options)
+            loss.backward()
+            assert loss.isfinite(), (options, loss)
+            for tensor in live:
+                assert tensor.grad is None or tensor.grad.isfinite().all(), options
+
+
+# ------------------------------------------------------------------------------------------ transforms and devices
+
+
+@EITHER
+def test_torch_func_grad_is_the_gradient(row):
+    """Twice, because the first call of a loss with state leaves something behind; it can be copied like any tensor."""
+    inputs, named = inputs_of(row)
+    plain, transformed = row.make(), row.make()
+    for _ in range(2):
+        live, iou = inputs[0].clone().requires_grad_(), named["iou"].clone().requires_grad_()
+        plain(live, inputs[1], **named | {"iou": iou}).backward()
+        gradients = torch.func.grad(
+            lambda first, iou: transformed(first, inputs[1], **named | {"iou": iou}), argnums=(0, 1)
+        )(inputs[0], named["iou"])
+        assert_close(gradients[0], live.grad)
+        assert_close(gradients[1], torch.zeros_like(iou) if iou.grad is None else iou.grad)
+    for got, want in zip(copy.deepcopy(transformed).buffers(), plain.buffers(), strict=True):
+        assert_close(got, want)
+
+
+def test_torch_func_grad_counts_what_is_dropped():
+    problem = make_problem(26)
+    problem.logits[0, 3, 1] = math.nan
+    module = losses.DRLoss(nonfinite="drop")
+    for _ in range(2):
+        gradient = torch.func.grad(lambda logits: module(logits, problem.labels))(problem.logits)
+        assert gradient.isfinite().all()
+    assert module.dropped == 2
+
+
+@pytest.fixture(scope="session")
+def lazy_device() -> str:
+    """The one device of torch beside the CPU that every machine has."""
+    pytest.importorskip("torch._lazy.ts_backend").init()  # can be done once in a process
+    return "lazy"
+
+
+@pytest.fixture
+def other_device(lazy_device: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A device that is neither a CPU nor CUDA, without what others lack: queued assertions, and float64."""
+    double = Tensor.double
+
+    def no_assertion(*_: object) -> None:
+        raise NotImplementedError("Could not run 'aten::_assert_async.msg' with arguments from this backend")
+
+    def no_double(values: Tensor) -> Tensor:
+        if values.device.type == lazy_device:
+            raise TypeError("Cannot convert a tensor of this backend to float64")
+        return double(values)
+
+    monkeypatch.setattr(torch, "_assert_async", no_assertion)
+    monkeypatch.setattr(Tensor, "double", no_double)
+    monkeypatch.setattr(_pairs, "WITHOUT_FLOAT64", (lazy_device,))
+    return lazy_device
+
+
+@EITHER
+def test_other_devices_equal_the_cpu(row, other_device):
+    inputs, named = inputs_of(row)
+    results = []
+    for device in ("cpu", other_device):
+        live, second = inputs[0].float().to(device).requires_grad_(), inputs[1].to(device)
+        others = {name: tensor.to(device) for name, tensor in named.items()}
+        loss = row.make().to(device)(live, second.float() if second.is_floating_point() else second, **others)
+        loss.backward()
+        results.append((loss.detach().cpu(), live.grad.cpu()))
+    for got, want in zip(*reversed(results), strict=True):
+        assert_close(got, want, 1e-5)
+
+
+@ONCE
+def test_other_devices_refuse_bad_values_by_name(row, other_device):
+    inputs, named = inputs_of(row)
+    broken = inputs[0].clone()
+    broken.view(-1)[5] = math.nan
+    others = {name: tensor.to(other_device) for name, tensor in named.items()}
+    with pytest.raises(ValueError, match=r"must be finite.*; 1 of \d+ values are not"):
+        row.function(broken.to(other_device), inputs[1].to(other_device), **others, **row.options)
 
 
 # ---------------------------------------------------------------------------------------------------- completeness
 
-# Not losses of their own: tested in test_flat.py and test_blend.py.
-EXEMPT = {"FlatLoss", "BlendLoss"}
+
+def test_every_file_is_public():
+    """A file of the package names what is public in it, and the package imports it."""
+    for file in pkgutil.iter_modules(losses.__path__):
+        if not file.name.startswith("_"):
+            public = importlib.import_module(f"lidar_rank.losses.{file.name}").__all__
+            missing = [name for name in public if name not in losses.__all__]
+            assert not missing, f"add `from lidar_rank.losses.{file.name} import *` to lidar_rank/losses/__init__.py"
 
 
-def test_every_public_loss_has_a_row():
-    table = CLASSIFICATION + LOCALIZATION
-    in_table = {row.function.__name__ for row in table} | {row.module.__name__ for row in table}
-    public = {name for name in losses.__all__ if name.endswith(("_loss", "Loss"))}
-    assert public - in_table - EXEMPT == set(), "add a row to tests/losses/table.py"
-    assert in_table <= public, "add the name to lidar_rank/losses/__init__.py"
+@pytest.mark.parametrize("module", losses.CLASSIFICATION_LOSSES + losses.LOCALIZATION_LOSSES)
+def test_every_loss_is_public_as_function_and_module_and_has_a_row(module):
+    assert module.__name__ in losses.__all__
+    assert module.function.__name__ in losses.__all__, f"name it in __all__ of {module.__module__}"
+    table = CLASSIFICATION if module in losses.CLASSIFICATION_LOSSES else LOCALIZATION
+    assert module in [row.module for row in table], "add a row to tests/losses/table.py"

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from lidar_rank.losses import DRLoss, dr_effective_negatives, dr_loss, temperature_from_h
+from lidar_rank.losses import dr_effective_negatives, dr_loss, temperature_from_h
 from tests.losses.problems import make_problem
 from tests.oracles import losses as oracles
 
@@ -23,7 +23,7 @@ def test_start_of_training():
 def test_temperature_from_h():
     assert temperature_from_h(math.e) == 1
     assert temperature_from_h(3.5, base=0.1) == pytest.approx(0.07982, abs=5e-6)
-    with pytest.raises(ValueError, match="h must be > 1"):
+    with pytest.raises(ValueError, match=r"temperature_from_h needs h > 1 and base > 0, got h=1\.0"):
         temperature_from_h(1.0)
 
 
@@ -101,21 +101,26 @@ def test_effective_negatives():
     assert dr_effective_negatives(logits, torch.zeros_like(labels)).tolist() == [0, 0]
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"neg_temperature": -0.1}, "neg_temperature must be > 0, got -0.1"),
-        ({"pos_temperature": 0}, "pos_temperature must be > 0, got 0"),
-        ({"sharpness": 0}, "sharpness must be > 0"),
-        ({"topk_neg": 0}, "topk_neg must be > 0"),
-        ({"margin": 2}, r"margin must lie in \[-1, 1\], got 2"),
-        ({"surrogate": "exp"}, "surrogate must be one of .*'hinge'.*got 'exp'"),
-        ({"ablation": "both"}, "ablation must be one of"),
-    ],
-)
-def test_bad_options(option, message):
-    with pytest.raises(ValueError, match=message):
-        DRLoss(**option)
+def test_a_prior_of_zero_has_a_finite_gradient():
+    prior = torch.tensor([[[0.0], [1.0], [0.0], [2.0]]], requires_grad=True)
+    dr_loss(torch.tensor([[[0.3], [-0.2], [0.9], [0.4]]]), torch.tensor([[0, 0, 1, 1]]), prior=prior).backward()
+    assert prior.grad.isfinite().all()
+
+
+def test_a_narrow_quadratic_is_the_hinge():
+    problem = make_problem(4).to(torch.float32)
+    losses = [
+        dr_loss(problem.logits, problem.labels, **options)
+        for options in ({"surrogate": "quadratic", "rho": 1e-6}, {"surrogate": "hinge"})
+    ]
+    torch.testing.assert_close(*losses)
+
+
+def test_effective_negatives_checks_its_inputs():
+    with pytest.raises(ValueError, match=r"neg_temperature must lie in .*, got 0"):
+        dr_effective_negatives(torch.zeros(1, 2, 1), torch.zeros(1, 2, dtype=torch.int64), neg_temperature=0)
+    with pytest.raises(ValueError, match=r"labels must lie in \[-1, 1\]"):
+        dr_effective_negatives(torch.zeros(1, 2, 1), torch.full((1, 2), 5))
 
 
 def test_bad_prior():

@@ -37,6 +37,10 @@ def test_batch_scope_divides_by_the_batchs_positives():
     torch.testing.assert_close(sigmoid_focal_loss(problem.logits, problem.labels), total / count)
 
 
-def test_bad_alpha():
-    with pytest.raises(ValueError, match=r"alpha must lie in \[0, 1\], got 1.5"):
-        sigmoid_focal_loss(torch.zeros(1, 1, 1), torch.zeros(1, 1, dtype=torch.int64), alpha=1.5)
+@pytest.mark.parametrize("gamma", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("logit", [-1e4, -200.0, -100.0, 200.0])
+def test_gamma_below_one_has_a_finite_gradient(gamma, logit):
+    """The slope of such a power is infinite at 0, where the probability of an easy example underflows to."""
+    logits = torch.tensor([[[logit]]], requires_grad=True)
+    sigmoid_focal_loss(logits, torch.tensor([[1]]), gamma=gamma, alpha=0.0).backward()
+    assert logits.grad.item() == pytest.approx(1.0 if logit > 0 else 0.0)

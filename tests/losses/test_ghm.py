@@ -129,17 +129,17 @@ def test_regression_average():
         torch.testing.assert_close(module(pred, target), want, rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize(
-    ("option", "message"),
-    [
-        ({"bins": 0}, "bins must be > 0"),
-        ({"density": "kernel"}, "density must be one of"),
-        ({"norm": "mean"}, "norm must be one of"),
-        ({"max_weight": 0}, "max_weight must be > 0"),
-        ({"momentum": 1.0}, "momentum must lie in"),
-        ({"density": "exact", "norm": "valid"}, "norm='valid' counts unit regions"),
-    ],
-)
-def test_bad_options(option, message):
-    with pytest.raises(ValueError, match=message):
-        GHMCLoss(**option)
+@pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9999])
+def test_first_batch_counts_whole_for_every_momentum(momentum):
+    problem = make_problem(3).to(torch.float32)
+    want = ghm_c_loss(problem.logits, problem.labels)
+    torch.testing.assert_close(GHMCLoss(momentum=momentum)(problem.logits, problem.labels), want, rtol=1e-4, atol=0)
+
+
+def test_bad_options():
+    for momentum in (1.0, -0.1, True, None, "0.7"):
+        for module in (GHMCLoss, GHMRLoss):
+            with pytest.raises(ValueError, match=r"momentum must .*, got "):
+                module(momentum=momentum)
+    with pytest.raises(ValueError, match="norm='valid' counts unit regions"):
+        GHMCLoss(density="exact", norm="valid")

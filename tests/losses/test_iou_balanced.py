@@ -8,6 +8,7 @@ import torch
 from lidar_rank.losses import (
     IoUBalancedLocLoss,
     cross_entropy_loss,
+    iou_balanced,
     iou_balanced_cls_loss,
     iou_balanced_loc_loss,
     sigmoid_focal_loss,
@@ -98,14 +99,32 @@ def test_auto_keeps_the_sum_of_the_first_batch():
         torch.testing.assert_close(kept(other, other_target, iou=other_iou), want, rtol=1e-6, atol=0)
 
 
-def test_bad_options():
-    for option, message in [
-        ({"w_loc": "measured"}, r"w_loc must be one of \('normalised',\), got 'measured'"),
-        ({"w_loc": 0}, "w_loc must be > 0, got 0"),
-        ({"exponent": -1}, "exponent must lie in"),
-    ]:
-        with pytest.raises(ValueError, match=message):
-            IoUBalancedLocLoss(**option)
+def test_auto_measures_once(monkeypatch):
+    """After the first batch with positives a step costs one loss, also in a run that resumes."""
+    calls = []
+    terms = iou_balanced.smooth_l1_terms
+    monkeypatch.setattr(iou_balanced, "smooth_l1_terms", lambda *args: (calls.append(args), terms(*args))[1])
+
+    def cost(module, positives=9):
+        calls.clear()
+        pred, target, iou = (tensor[:positives] for tensor in make_boxes(2))
+        module(pred, target, iou=iou)
+        return len(calls)
+
+    module = IoUBalancedLocLoss(w_loc="auto")
+    assert [cost(module, 0), cost(module), cost(module), cost(module.eval())] == [3, 3, 1, 1]
+    resumed = IoUBalancedLocLoss(w_loc="auto")
+    assert cost(resumed) == 3
+    resumed.load_state_dict(module.state_dict())
+    assert cost(resumed) == 1
+    assert resumed.w_auto == module.w_auto
+    resumed.load_state_dict(IoUBalancedLocLoss(w_loc="auto").state_dict())
+    assert cost(resumed) == 3
+
+
+def test_needs_overlaps():
+    with pytest.raises(ValueError, match=r"w_loc must be a number or one of \('normalised', 'auto'\), got 'measured'"):
+        IoUBalancedLocLoss(w_loc="measured")
     with pytest.raises(ValueError, match="iou_balanced_loc_loss needs iou="):
         iou_balanced_loc_loss(torch.zeros(1, 1), torch.zeros(1, 1))
     with pytest.raises(ValueError, match="iou_balanced_cls_loss needs iou="):

@@ -7,6 +7,10 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from mmengine.logging import MessageHub, MMLogger
+    from mmengine.registry import DefaultScope
+    from mmengine.visualization import Visualizer
+
     import lidar_rank.mm  # noqa: F401
 
 HERE = Path(__file__).parent
@@ -18,6 +22,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.mm)
             item.add_marker(pytest.mark.filterwarnings("ignore"))
+
+
+@pytest.fixture(autouse=True)
+def _fresh_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the scope, loggers and visualizers of earlier tests, so that no test depends on another.
+
+    Configs go into logs as they are, and the compiler's version is left out: both take seconds of every run.
+    """
+    for logger in MMLogger._instance_dict.values():
+        for handler in logger.handlers:
+            handler.close()
+    for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, *Visualizer.__subclasses__()):
+        manager._instance_dict.clear()
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, style_config: (text, True))  # noqa: ARG005
+    monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
 
 
 @pytest.fixture(scope="session")
@@ -52,11 +71,14 @@ model = dict(
 
 @pytest.fixture
 def brief() -> dict:
-    """Settings that make a training last seconds: 2 epochs of 2 steps, one validation."""
+    """Settings that make a training last seconds: 2 epochs of 2 steps, one validation, data loaded by the process."""
     return {
         "train_cfg.max_epochs": 2,
         "train_cfg.val_interval": 2,
         "train_dataloader.batch_size": 2,
+        "train_dataloader.num_workers": 0,
+        "val_dataloader.num_workers": 0,
+        "val_dataloader.persistent_workers": False,
         "train_dataloader.dataset.times": 1,
         "default_hooks.logger.interval": 1,
     }

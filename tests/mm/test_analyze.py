@@ -8,11 +8,13 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
 
 from lidar_rank.analysis import Diagnosis
 from lidar_rank.cli import main
-from lidar_rank.mm.heads.per_image import PerImageRetinaHead
+from lidar_rank.mm.heads.retina import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
+from lidar_rank.mm.voxelnet import VoxelNet
 
 from .conftest import CONFIGS
 from .images import voc_root
@@ -32,10 +34,25 @@ def save_untrained(config: Path | str, folder: Path) -> Path:
     return folder / "untrained.pth"
 
 
-def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys):
-    run = tmp_path / "untrained.json"
+def count_calls(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list:
+    """Let a method leave an entry in the list at each call."""
+    calls, method = [], getattr(owner, name)
+
+    def counted(*args, **kwargs):
+        calls.append(name)
+        return method(*args, **kwargs)
+
+    monkeypatch.setattr(owner, name, counted)
+    return calls
+
+
+def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys, monkeypatch):
+    runners = count_calls(monkeypatch, Runner, "__init__")
+    passes = count_calls(monkeypatch, VoxelNet, "extract_feat")
+    run = tmp_path / "new" / "untrained.json"
     command = ["analyze", small_config, str(checkpoint), "--work-dir", str(tmp_path), "--out", str(run)]
     assert main(command) == 0
+    assert (len(runners), len(passes)) == (1, 1), "both scans are one batch"
     found = Diagnosis.from_json(json.loads(run.read_text()))
     anchors_of_both_scans = 2 * 32 * 32 * 2
     assert 0 <= found.metrics["kitti/Car/3d/R40/moderate"] <= 100
@@ -59,10 +76,11 @@ def blood_cells(tmp_path, monkeypatch) -> Path:
 def test_images_are_analysed_as_scans_are(blood_cells, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(PerImageRetinaHead, "candidates", _remember(given, PerImageRetinaHead.candidates))
-    config = blood_cells / "retinanet" / "retinanet_dr_r18_small_bccd.py"
+    config = blood_cells / "retinanet" / "retinanet_r18_small_bccd.py"
     weights = save_untrained(config, tmp_path)
     run = tmp_path / "cells.json"
-    assert main(["analyze", str(config), str(weights), "--work-dir", str(tmp_path), "--out", str(run)]) == 0
+    command = ["analyze", str(config), str(weights), "--loss", "dr", "--work-dir", str(tmp_path), "--out", str(run)]
+    assert main(command) == 0
     found = Diagnosis.from_json(json.loads(run.read_text()))
     assert "coco/bbox_mAP_50" in found.metrics
     assert found.distributions.foreground_score.sum() > 0

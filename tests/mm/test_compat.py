@@ -1,4 +1,11 @@
-"""Every repair of the host: the fault, mended."""
+"""Every repair of the host: what it repairs, what it changes, and that it can be left out."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,8 +13,12 @@ import torch
 from mmengine.config import Config
 from mmengine.fileio import put
 from mmengine.logging import MessageHub
+from numba.core.caching import FunctionCache
 
+from lidar_rank.kernels import jit
 from lidar_rank.mm import compat
+
+ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
 
 def test_checkpoint_with_a_history_loads_with_the_weights_only_check(tmp_path):
@@ -49,7 +60,7 @@ def test_file_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
 def test_augmentation_is_cached():
     from mmdet3d.datasets.transforms import data_augment_utils
 
-    assert data_augment_utils.noise_per_box._cache.__class__.__name__ == "FunctionCache"
+    assert isinstance(data_augment_utils.noise_per_box._cache, FunctionCache)
 
 
 def test_numpy_long_is_there():
@@ -71,3 +82,90 @@ def test_config_is_formatted_once(monkeypatch):
     assert [style["based_on_style"] for style in calls] == ["pep8", "pep8"]
     monkeypatch.undo()
     compat.format_each_config_once()
+
+
+def test_augmentation_that_cannot_be_cached_is_compiled_anew(monkeypatch):
+    def refuse(function):
+        raise RuntimeError(f"cannot cache function {function.__name__!r}: no locator available")
+
+    monkeypatch.setattr(jit, "_Cache", refuse)
+    compat.cache_compiled_augmentation()
+
+
+# Prints which names of other packages lidar_rank.mm changes: first without any repair, then by the repairs alone.
+LOOK = """
+import json, os, sys, warnings
+warnings.simplefilter("ignore")
+import mmdet3d.datasets, mmdet3d.models, mmengine.runner, spconv.pytorch
+from numba.core.dispatcher import Dispatcher
+
+def look():
+    found = {}
+    for name in modules:
+        for key, value in list(vars(sys.modules[name]).items()):
+            found[f"{name}.{key}"] = value
+            if isinstance(value, type) and (value.__module__, value.__name__) == (name, key):
+                found.update({f"{name}.{key}.{part}": member for part, member in list(vars(value).items())})
+            if isinstance(value, Dispatcher) and value.py_func.__module__ == name:
+                found.setdefault(f"{name}.*", []).append(type(value._cache))
+    found["warnings.filters"] = list(warnings.filters)
+    return {name: value for name, value in found.items() if not name.endswith("__warningregistry__")}
+
+def changed(before, after):
+    plain = (list, tuple)
+    same = lambda old, new: old == new if isinstance(old, plain) and isinstance(new, plain) else old is new
+    return sorted(name for name in after if name not in before or not same(before[name], after[name]))
+
+modules = set(sys.modules) - {"__main__", "__mp_main__"}
+before = look()
+import lidar_rank.mm
+without = look()
+del os.environ["LIDAR_RANK_SKIP"]
+lidar_rank.sparse.backend.cache_clear()
+lidar_rank.mm.compat.apply()
+print("RESULT", json.dumps([changed(before, without), changed(without, look())]))
+"""
+
+# Prints where the sparse layers of mmdet3d come from, and whether spconv's compiled code is loaded.
+LAYERS = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import lidar_rank.mm
+from mmdet3d.models.layers import sparse_block
+print("RESULT", json.dumps([sparse_block.SparseConvTensor.__module__, "cumm" in sys.modules]))
+"""
+
+
+def listed_repairs() -> dict[str, list[str]]:
+    """The table of the architecture page: each repair and the names that it changes."""
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", ARCHITECTURE.read_text(), re.MULTILINE)
+    return {name: re.findall(r"`([\w.*]+)`", changes) for name, changes in rows}
+
+
+def run(program: str, **variables: str) -> list:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.partition("RESULT")[2])
+
+
+def test_import_changes_nothing_but_what_the_architecture_page_lists_and_each_can_be_left_out():
+    listed = listed_repairs()
+    assert set(listed) == {"repair_spconv", *(repair.__name__ for repair in compat.REPAIRS)}
+    without, changed = run(LOOK, LIDAR_RANK_SKIP=", ".join(listed), LIDAR_RANK_SPARSE="spconv")
+    assert without == []
+    assert listed.pop("provide_to_host") == ["spconv", "spconv.pytorch"]  # nothing to do for spconv itself
+    assert changed == sorted(name for names in listed.values() for name in names)
+
+
+def test_host_has_our_sparse_layers_unless_that_is_left_out():
+    assert run(LAYERS, LIDAR_RANK_SPARSE="native") == ["lidar_rank.sparse.native.tensor", False]
+    left_out = run(LAYERS, LIDAR_RANK_SPARSE="native", LIDAR_RANK_SKIP="provide_to_host")
+    assert left_out == ["spconv.pytorch.core", True]
+
+
+def test_unknown_repair_is_refused(monkeypatch):
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv, repair_everything")
+    with pytest.raises(ValueError, match="LIDAR_RANK_SKIP names repair_everything; the repairs are allow_mmengine"):
+        compat.apply()

@@ -1,69 +1,107 @@
-"""Every config of a detector for scans builds, trains and is evaluated, with the losses that its name promises."""
+"""Every config builds with every loss that it takes; the small ones for scans train and are evaluated."""
 
 import copy
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from mmdet3d.registry import MODELS
 from mmengine.config import Config
+from mmengine.registry import MODELS as ROOT_MODELS
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from torch import nn
 
 from lidar_rank import losses
-from lidar_rank.mm.losses import SumLoss
+from lidar_rank.config_files import losses_in_text
+from lidar_rank.mm import configs
 from lidar_rank.mm.registry import METRICS
 
 from .conftest import CONFIGS
 
-FILES = sorted(path for folder in ("second", "pointpillars", "sassd") for path in (CONFIGS / folder).glob("*.py"))
-SMALL = [path for path in FILES if path.stem.endswith("_small")]
-
-# Part of the file's name -> classification loss (of a blend: its end), localization loss.
-LOSSES = {
-    "ce": (losses.BinaryCrossEntropyLoss, losses.SmoothL1Loss),
-    "dr": (losses.DRLoss, losses.SmoothL1Loss),
-    "rankdet": (losses.RankDetLoss, losses.SmoothL1Loss),
-    "rankdet-blend": (losses.RankDetLoss, losses.SmoothL1Loss),
-    "rankdet-from-focal": (losses.RankDetLoss, losses.SmoothL1Loss),
-    "rankdet-no-iou": (losses.RankDetLoss, losses.SmoothL1Loss),
-    "rankdet-global": (losses.GlobalRankingLoss, losses.SmoothL1Loss),
-    "rankdet-class": (losses.ClassRankingLoss, losses.SmoothL1Loss),
-    "focal-rankdet-iou": (SumLoss, losses.SmoothL1Loss),
-    "ghm": (losses.GHMCLoss, losses.GHMRLoss),
-    "iou-balanced": (losses.IoUBalancedClsLoss, losses.IoUBalancedLocLoss),
-    "ap": (losses.APLoss, losses.SmoothL1Loss),
-    "focal": (losses.SigmoidFocalLoss, losses.SmoothL1Loss),
+FILES = sorted(CONFIGS.glob("[a-z]*/*.py"))
+LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
+DENSE, FOCAL, CE, RANKDET, IOU_BALANCED, GHM_R = (
+    losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
+    for name in ("dense", "focal", "ce", "rankdet", "iou-balanced", "ghm-r")
+)
+NUM_CLASSES = {"3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
+TAKEN = {
+    "second": DENSE | CE,
+    "sassd": DENSE | CE,
+    "pointpillars": DENSE | CE,
+    "retinanet": DENSE,
+    "atss": FOCAL | RANKDET,
+    "ssd": IOU_BALANCED,
+    "foveabox": IOU_BALANCED,
+    "faster_rcnn": IOU_BALANCED | GHM_R,
 }
 
 
-def promised(path: Path) -> tuple[type, type]:
-    """A name is detector, loss (focal is not named), data: second_dr_kitti-car_small."""
-    middle = path.stem.split("_")[1]
-    return LOSSES["focal" if middle.startswith("kitti") else middle]
+@functools.cache
+def read(path: Path) -> Config:
+    return Config.fromfile(path)
 
 
-def end_of(loss: nn.Module) -> nn.Module:
-    return loss.end if isinstance(loss, losses.BlendLoss) else loss
+@pytest.fixture
+def read_once(monkeypatch):
+    """Reading a config takes longer than putting a loss in and building it."""
+    monkeypatch.setattr(configs, "_read", lambda path: copy.deepcopy(read(path)))
+
+
+def combinations() -> Iterator:
+    for path in FILES:
+        for loss in (None, *sorted(losses_in_text(path))):
+            yield pytest.param(path, loss, id=f"{path.stem}-{loss}")
+
+
+def head_of(model: dict) -> dict:
+    return model.roi_head.bbox_head if "roi_head" in model else model.bbox_head
+
+
+def build_head(config: Config) -> nn.Module:
+    init_default_scope(config.default_scope)
+    own = {} if "roi_head" in config.model else {key: config.model[key] for key in ("train_cfg", "test_cfg")}
+    return ROOT_MODELS.build({**head_of(config.model), **own})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_config_builds_the_losses_of_its_name(path: Path):
-    config = Config.fromfile(path)
-    init_default_scope(config.default_scope)
-    head = MODELS.build(config.model).bbox_head
-    assert (type(end_of(head.loss_cls)), type(head.loss_bbox)) == promised(path)
-    assert head.num_classes == (3 if "3class" in path.stem else 1)
+def test_config_takes_the_losses_of_its_detector(path: Path):
+    assert set(configs.losses_of(read(path))) == losses_in_text(path) == TAKEN[path.parent.name]
+
+
+def test_every_loss_is_taken_by_a_config():
+    taken = set().union(*TAKEN.values())
+    assert [path.stem for path in LOSS_FILES if not losses_in_text(path) <= taken] == []
+
+
+@pytest.mark.parametrize(("path", "loss"), list(combinations()))
+@pytest.mark.usefixtures("read_once")
+def test_config_builds_every_loss_that_it_takes(path: Path, loss: str | None):
+    own, config = configs.load_config(str(path)), configs.load_config(str(path), loss)
+    put_in = head_of(configs.losses_of(read(path))[loss].model) if loss else {}
+    head = build_head(config)
+    for key in ("loss_cls", "loss_bbox"):
+        wanted = put_in.get(key, head_of(own.model)[key])
+        assert type(getattr(head, key)).__name__ == wanted.type.rpartition(".")[2]
+        assert wanted.type.startswith("lidar_rank.") or path.parent.name in ("atss", "faster_rcnn")
+    assert head.num_classes == NUM_CLASSES.get(
+        path.stem.removesuffix("_small").rpartition("_")[2].rpartition("-")[2], 1
+    )
     assert config.train_cfg.max_epochs >= config.train_cfg.val_interval
-    warmed_up = any(hook.type == "lidar_rank.WarmUpHook" for hook in config.custom_hooks)
+    if "prior_prob" in put_in:
+        start = head.prior_prob if hasattr(head, "prior_prob") else head.init_cfg["override"]["bias_prob"]
+        assert start == put_in.prior_prob
+    configs.check_warm_up(config)
+    warmed_up = any(hook.type == "lidar_rank.WarmUpHook" for hook in config.get("custom_hooks", []))
     assert warmed_up == isinstance(head.loss_cls, losses.BlendLoss)
 
 
-def tiny(path: Path) -> Config:
+def tiny(path: Path, loss: str | None = None) -> Config:
     """A small config shrunk to voxels of 0.6 m and one layer a stage, which a scan takes tenths of seconds to pass."""
-    config = Config.fromfile(path)
+    config = configs.load_config(str(path), loss)
     voxels = {
         "second": {"model.middle_encoder.sparse_shape": [21, 64, 64]},
         "pointpillars": {
@@ -83,11 +121,13 @@ def tiny(path: Path) -> Config:
     config.merge_from_dict({**voxels, **depth, "model.data_preprocessor.voxel_layer": limits})
     for loader in (config.train_dataloader, config.val_dataloader):
         loader.update(batch_size=2, num_workers=0, persistent_workers=False)
-    if "3class" in path.stem:  # so few scans may hold no object of a class, which the host's sampler cannot bear
-        sampler = config.train_dataloader.dataset.dataset.pipeline[2].db_sampler
-        sampler.sample_groups = {"Car": 2}
-        sampler.prepare.filter_by_min_points = {"Car": 5}
     return config
+
+
+def object_sampler(config: Config) -> dict:
+    """Settings of what pastes objects into scans to train on."""
+    (sampler,) = [step.db_sampler for step in config.train_dataloader.dataset.dataset.pipeline if "db_sampler" in step]
+    return sampler
 
 
 @functools.cache
@@ -98,10 +138,27 @@ def batches(root: Path, detector: str, data: str) -> tuple[dict, dict]:  # noqa:
     return tuple(next(iter(loader)) for loader in loaders)
 
 
-@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.stem)
-def test_small_config_trains_two_steps_and_is_evaluated(path: Path, simulated_root: Path, monkeypatch):
+def trained() -> Iterator:
+    """Every loss on cars in SECOND and SA-SSD, some elsewhere, where the same head takes them."""
+    few = ("rankdet", "ghm")
+    for name, tried in {
+        "second/second_kitti-car_small": sorted(TAKEN["second"]),
+        "second/second_kitti-3class_small": (*few, "dr", "iou-balanced", "ap"),
+        "sassd/sassd_kitti-car_small": sorted(TAKEN["sassd"]),
+        "sassd/sassd_kitti-3class_small": few,
+        "pointpillars/pointpillars_kitti-car_small": few,
+    }.items():
+        path = CONFIGS / f"{name}.py"
+        for loss in (None, *tried):
+            yield pytest.param(path, loss, id=f"{path.stem}-{loss}")
+
+
+@pytest.mark.parametrize(("path", "loss"), list(trained()))
+def test_small_config_trains_two_steps_and_is_evaluated(
+    path: Path, loss: str | None, simulated_root: Path, monkeypatch
+):
     monkeypatch.setenv("KITTI_ROOT", str(simulated_root))
-    config = tiny(path)
+    config = tiny(path, loss)
     init_default_scope(config.default_scope)
     data = "kitti-3class_small" if "3class" in path.stem else "kitti-car_small"
     train, held_back = copy.deepcopy(batches(simulated_root, path.parent.name, data))
@@ -134,13 +191,27 @@ def test_small_config_trains_two_steps_and_is_evaluated(path: Path, simulated_ro
     assert ("kitti/Pedestrian/3d/R40/easy" in metrics) == ("3class" in path.stem)
 
 
+@pytest.mark.parametrize("detector", ["second", "sassd"])
+def test_the_tiny_networks_fit_their_voxels(detector, simulated_root: Path, monkeypatch):
+    monkeypatch.setenv("KITTI_ROOT", str(simulated_root))
+    config = Config.fromfile(CONFIGS / detector / f"{detector}_kitti-car_tiny.py")
+    init_default_scope(config.default_scope)
+    model = MODELS.build(config.model)
+    model.init_weights()
+    scans, _ = copy.deepcopy(batches(simulated_root, detector, "kitti-car_small"))
+    values = model(**model.data_preprocessor(scans, training=True), mode="loss")
+    assert values["loss_bbox"] > 0, "anchors and objects meet"
+
+
 def test_small_configs_see_less_than_the_full_one():
     full = Config.fromfile(CONFIGS / "second" / "second_kitti-car.py")
     small = Config.fromfile(CONFIGS / "second" / "second_kitti-car_small.py")
     ranges = [step.point_cloud_range for step in small.train_pipeline if "point_cloud_range" in step]
     assert ranges == [[0, -19.2, -3, 38.4, 19.2, 1]] * 2
-    assert full.train_pipeline[6].point_cloud_range == [0, -40, -3, 70.4, 40, 1]
-    assert small.test_dataloader.dataset.pipeline[1].transforms[2].point_cloud_range == ranges[0]
+    ranges = [step.point_cloud_range for step in full.train_pipeline if "point_cloud_range" in step]
+    assert ranges == [[0, -40, -3, 70.4, 40, 1]] * 2
+    (augmentation,) = [step.transforms for step in small.test_dataloader.dataset.pipeline if "transforms" in step]
+    assert [step.point_cloud_range for step in augmentation if "point_cloud_range" in step] == [small.small_range]
 
 
 def test_three_class_config_samples_what_the_hosts_does():
@@ -149,7 +220,7 @@ def test_three_class_config_samples_what_the_hosts_does():
     want, got = (config.train_dataloader.dataset.dataset for config in (host, ours))
     assert got.metainfo == want.metainfo
     for key in ("classes", "sample_groups", "prepare"):
-        assert got.pipeline[2].db_sampler[key] == want.pipeline[2].db_sampler[key]
+        assert object_sampler(ours)[key] == object_sampler(host)[key]
     for key in ("sizes", "rotations", "reshape_out", "type"):
         assert ours.model.bbox_head.anchor_generator[key] == host.model.bbox_head.anchor_generator[key]
     assert [list(row) for row in ours.model.bbox_head.anchor_generator.ranges] == [
@@ -168,10 +239,10 @@ def host_configs() -> Path:
 
 def test_data_root_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("KITTI_ROOT", "/somewhere")
-    config = Config.fromfile(CONFIGS / "second" / "second_dr_kitti-car_small.py")
+    config = Config.fromfile(CONFIGS / "second" / "second_kitti-car_small.py")
     dataset = config.train_dataloader.dataset.dataset
     assert dataset.data_root == "/somewhere"
-    assert dataset.pipeline[2].db_sampler.info_path == "/somewhere/kitti_dbinfos_train.pkl"
+    assert object_sampler(config).info_path == "/somewhere/kitti_dbinfos_train.pkl"
     assert config.val_evaluator.data_root == "/somewhere"
 
 
@@ -180,10 +251,11 @@ def test_every_loss_module_is_registered_and_found_from_every_host():
 
     from lidar_rank.mm.registry import MODELS as OURS
 
-    modules = [name for name in losses.__all__ if name.endswith("Loss")]
-    assert {"DRLoss", "RankDetLoss", "GHMCLoss", "SmoothL1Loss"} <= set(modules)
-    for name in modules:
-        assert issubclass(OURS.get(name), getattr(losses, name))
+    modules = losses.CLASSIFICATION_LOSSES + losses.LOCALIZATION_LOSSES + losses.COMPOSITE_LOSSES
+    assert {losses.DRLoss, losses.RankDetLoss, losses.GHMCLoss, losses.SmoothL1Loss, losses.SumLoss} <= set(modules)
+    for module in modules:
+        name = module.__name__
+        assert issubclass(OURS.get(name), module)
         assert MODELS.get(f"lidar_rank.{name}") is MMDET_MODELS.get(f"lidar_rank.{name}") is OURS.get(name)
     assert MMDET_MODELS.get("SmoothL1Loss") is not losses.SmoothL1Loss
 

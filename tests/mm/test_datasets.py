@@ -19,7 +19,7 @@ from .conftest import CONFIGS
 from .images import kitti_root as make_kitti_root
 from .images import label_line, voc_root
 
-PIPELINE = Config.fromfile(CONFIGS / "_base_" / "kitti_image.py").train_pipeline
+PIPELINE = Config.fromfile(CONFIGS / "_base_" / "data" / "kitti_image.py").train_pipeline
 
 
 def entries(root: Path, **options) -> list[dict]:
@@ -108,7 +108,7 @@ def test_classes_that_the_config_does_not_name_and_boxes_outside_are_left_out(tm
     init_default_scope("mmdet")
     objects = [("RBC", 10, 10, 60, 60), ("Moon", 10, 10, 60, 60), ("WBC", 90, 50, 190, 110), ("RBC", 210, 20, 260, 60)]
     monkeypatch.setenv("BCCD_ROOT", str(voc_root(tmp_path, {"a": objects})))
-    config = Config.fromfile(CONFIGS / "_base_" / "bccd.py").train_dataloader.dataset
+    config = Config.fromfile(CONFIGS / "_base_" / "data" / "bccd.py").train_dataloader.dataset
     sample = DATASETS.build(config)[0]["data_samples"]
     assert sorted(sample.gt_instances.labels.tolist()) == [0, 1]
     height, width = sample.img_shape

@@ -7,11 +7,9 @@ import pytest
 
 from lidar_rank.mm import demo
 
-from .conftest import CONFIGS
-
 
 def test_demo_makes_the_table_and_the_pictures(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(CONFIGS.parent)
+    monkeypatch.chdir(tmp_path)  # not the folder of the project
     monkeypatch.setenv("KITTI_ROOT", "replaced by the demo")
     demo.run(tmp_path, scans=4, held_back=2, seed=0, jobs=1)
     printed = capsys.readouterr().out
@@ -29,3 +27,12 @@ def test_demo_refuses_a_folder_of_somebody_else(tmp_path):
     with pytest.raises(FileExistsError, match="no simulated data set"):
         demo.run(tmp_path, scans=4, held_back=2, seed=0, jobs=1)
     assert (tmp_path / "kitti" / "mine").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "bad", [{"held_back": 0}, {"scans": 0}, {"jobs": 0}, {"seed": -1}], ids=lambda bad: next(iter(bad))
+)
+def test_demo_refuses_bad_numbers_before_it_simulates(bad, tmp_path):
+    with pytest.raises(ValueError, match=f"{next(iter(bad))} must be at least"):
+        demo.run(tmp_path / "out", **({"scans": 4, "held_back": 2, "seed": 0, "jobs": 1} | bad))
+    assert not (tmp_path / "out").exists()

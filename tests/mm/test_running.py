@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from lidar_rank import runs
+from lidar_rank.cli import main
 from lidar_rank.mm import running
+
+from .toys import STEPS_PER_EPOCH, ToyModel, write_config
 
 
 def weights(work_dir: Path, epoch: int = 2) -> dict[str, torch.Tensor]:
@@ -38,7 +42,8 @@ def test_train_logs_losses_and_ap_and_keeps_the_best(small_config, brief, tmp_pa
     assert list(tmp_path.glob("*/vis_data/events.out.tfevents*"))
 
 
-def test_resumed_run_equals_one_never_stopped(small_config, brief, tmp_path):
+def test_resumed_run_equals_an_uninterrupted_run(small_config, brief, tmp_path):
+    brief["train_dataloader.num_workers"] = 1  # it starts anew, with a seed of its own, at every epoch
     running.train(small_config, work_dir=str(tmp_path / "whole"), options=brief)
     (tmp_path / "parts").mkdir()
     checkpoint = shutil.copy(tmp_path / "whole" / "epoch_1.pth", tmp_path / "parts")
@@ -62,8 +67,6 @@ def test_seed_changes_the_run(small_config, brief, tmp_path):
 def test_test_command_writes_result_files_that_evaluate_to_the_same_ap(
     small_config, brief, tmp_path, simulated_root, capsys
 ):
-    from lidar_rank.cli import main
-
     running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
     # An untrained detector finds nothing above 0.1: let every box through.
     options = {"model.test_cfg.score_thr": 0.0, "test_evaluator.point_cloud_range": None}
@@ -73,7 +76,8 @@ def test_test_command_writes_result_files_that_evaluate_to_the_same_ap(
     files = sorted(path.stem for path in (tmp_path / "out").glob("*.txt"))
     assert files == (simulated_root / "ImageSets" / "val.txt").read_text().split()
     labels, out = simulated_root / "training" / "label_2", tmp_path / "out"
-    assert main(["evaluate", str(labels), str(out), "--classes", "Car", "--json", str(tmp_path / "ap.json")]) == 0
+    command = ["evaluate", str(labels), str(out), "--split", str(simulated_root / "ImageSets" / "val.txt")]
+    assert main([*command, "--classes", "Car", "--json", str(tmp_path / "ap.json")]) == 0
     assert "Car 3d @0.7" in capsys.readouterr().out
     ap = json.loads((tmp_path / "ap.json").read_text())
     assert ap["Car"]["bbox"]["R40"] == pytest.approx(
@@ -106,6 +110,83 @@ def test_checkpoint_of_another_model_is_refused(small_config, brief, tmp_path):
     brief["load_from"] = str(tmp_path / "other.pth")
     with pytest.raises(ValueError, match=r"have another shape; .* Give the config"):
         running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
+
+
+def test_config_without_validation_and_environment_trains(tmp_path):
+    running.train(write_config(tmp_path), work_dir=str(tmp_path / "w"))
+    assert (tmp_path / "w" / "epoch_4.pth").is_file()
+
+
+def fail_at(step: int):
+    """A forward of the toy model that finds bad input at a step."""
+    forward, steps = ToyModel.forward, []
+
+    def failing(self, inputs, mode):
+        steps.append(0)
+        if len(steps) == step:
+            raise ValueError("scan 000123 is broken")
+        return forward(self, inputs, mode)
+
+    return failing
+
+
+def test_error_after_the_first_step_leaves_its_traceback_in_the_log_and_on_the_console(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(ToyModel, "forward", fail_at(STEPS_PER_EPOCH + 2))
+    assert main(["train", write_config(tmp_path), "--work-dir", str(tmp_path / "w")]) == 1
+    (log,) = (tmp_path / "w").glob("*/*.log")
+    console, last_line = capfd.readouterr()
+    for text in (log.read_text(), console):
+        assert text.count("Traceback (most recent call last)") == 1
+        assert "in failing" in text
+        assert "ValueError: scan 000123 is broken" in text
+    assert last_line == f"lidar-rank train: ValueError after {STEPS_PER_EPOCH + 1} steps; its traceback is in {log}\n"
+
+
+def test_error_before_the_end_of_the_first_step_is_one_line(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(ToyModel, "forward", fail_at(1))
+    assert main(["train", write_config(tmp_path), "--work-dir", str(tmp_path / "w")]) == 2
+    assert capfd.readouterr().err == "lidar-rank train: scan 000123 is broken\n"
+
+
+def test_cause_of_a_stopped_training_is_its_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(ToyModel, "forward", fail_at(3))
+    with pytest.raises(runs.TrainingError, match="after 2 steps") as stop:
+        running.train(write_config(tmp_path), work_dir=str(tmp_path / "w"))
+    assert isinstance(stop.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            'dataset=dict(data_root="{{$TOY_ROOT:data/toys}}/", ann_file="a.json")',
+            r"elsewhere/a\.json, which does not exist\. Name another root with TOY_ROOT=DIR$",
+        ),
+        (
+            'dataset=dict(dataset=dict(datasets=[dict(data_root="{{$TOY_ROOT:data/toys}}", ann_file="a.json")]))',
+            r"elsewhere/a\.json, which does not exist\. Name another root with TOY_ROOT=DIR$",
+        ),
+        (
+            'dataset=dict(data_root="{{$OTHER_ROOT:data/other}}", ann_file="b.pkl")',
+            r"Prepare the data set with 'lidar-rank create-data data/other', or name another root with OTHER_ROOT=DIR$",
+        ),
+        (
+            'dataset=dict(data_root="data/coco/", ann_file="c.json")',
+            r"train_dataloader needs data/coco/c\.json, .*\. Put the data set, or a link to it, at data/coco/$",
+        ),
+    ],
+)
+def test_missing_data_names_the_variable_of_the_config(data, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOY_ROOT", "elsewhere")
+    config = write_config(tmp_path, f"train_dataloader = dict({data})")
+    with pytest.raises(FileNotFoundError, match=message):
+        running.train(config, work_dir=str(tmp_path / "w"))
+
+
+def test_config_without_a_test_set_is_refused(tmp_path):
+    (tmp_path / "weights.pth").touch()
+    with pytest.raises(ValueError, match=r"toy\.py has no test_dataloader"):
+        running.test(write_config(tmp_path), str(tmp_path / "weights.pth"))
 
 
 @pytest.mark.slow

@@ -15,9 +15,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lidar_rank import losses, models
+from lidar_rank import losses
 from lidar_rank.mm import running
 from lidar_rank.mm.heads.sassd import SASSDHead
+from lidar_rank.models import sassd
 
 from .conftest import CONFIGS
 
@@ -88,11 +89,12 @@ def test_config_builds_the_network_of_its_name(path: Path):
     init_default_scope("mmdet3d")
     model = MODELS.build(config.model)
     assert type(model.bbox_head) is SASSDHead
-    assert type(model.middle_encoder) is models.SparseBackbone
-    assert type(model.auxiliary) is models.AuxiliaryNetwork
+    assert type(model.middle_encoder) is sassd.SparseBackbone
+    assert type(model.auxiliary) is sassd.AuxiliaryNetwork
     assert type(model.bbox_head.loss_part).__name__ == "SigmoidFocalLoss"
     assert isinstance(model.bbox_head.loss_cls, losses.SigmoidFocalLoss)
     assert model.bbox_head.loss_cls.options["scope"] == "image"
+    assert model.bbox_head.loss_bbox.options["reduction"] == "none", "averaged over each scan, as the authors do"
     assert config.train_cfg.max_epochs >= config.train_cfg.val_interval
 
 
@@ -193,8 +195,8 @@ def test_a_few_steps_on_one_scan_lower_the_losses():
 
 
 def test_loss_of_parts_falls_along_its_gradient():
-    """Beside the other losses it may rise for a while: it sums over candidates, and they come as scores rise."""
-    model = build(**{"model.bbox_head.prior_prob": 0.5}).train()  # every anchor is a candidate
+    """Beside the other losses it may rise for a while: it sums over proposals, which become more as scores rise."""
+    model = build(**{"model.bbox_head.prior_prob": 0.5}).train()  # every anchor proposes a box
     parameters = list(model.bbox_head.part_warping.parameters())
     before = losses_of(model, scan(CARS))["loss_part"]
     slopes = torch.autograd.grad(before, parameters)
@@ -255,9 +257,10 @@ def test_vans_become_cars_after_cars_were_pasted_in_and_points_stay_in_order():
     assert config.train_dataloader.dataset.dataset.pipeline == config.train_pipeline
     assert config.train_dataloader.dataset.dataset.metainfo.classes == ["Car", "Van"]
     assert config.val_dataloader.dataset.metainfo.classes == ["Car"]
-    assert config.train_pipeline[2].db_sampler.sample_groups == {"Car": 15}
+    step = {step.type: step for step in config.train_pipeline}
+    assert step["ObjectSample"].db_sampler.sample_groups == {"Car": 15}
     init_default_scope("mmdet3d")
-    merge = TRANSFORMS.build(config.train_pipeline[3])
+    merge = TRANSFORMS.build(step["lidar_rank.MergeClasses"])
     results = merge({"gt_labels_3d": np.array([0, 1, 0, -1])})
     assert results["gt_labels_3d"].tolist() == [0, 0, 0, -1]
     assert results["gt_labels_3d"].dtype == np.int64
@@ -302,6 +305,7 @@ def test_small_config_shares_data_and_schedule_with_the_small_second():
         assert ours[key] == second[key]
     assert ours.param_scheduler == second.param_scheduler
     assert ours.model.data_preprocessor == second.model.data_preprocessor
+    init_default_scope(ours.default_scope)
     sizes = [sum(p.numel() for p in MODELS.build(config.model).parameters()) for config in (ours, second)]
     assert sizes[0] == pytest.approx(sizes[1], rel=0.1)
 

@@ -19,7 +19,7 @@ from lidar_rank.losses import BlendLoss
 from .conftest import CONFIGS
 from .test_configs import tiny
 
-PER_IMAGE = ["second_dr_kitti-car_small", "second_rankdet_kitti-car_small"]
+PER_IMAGE = ["dr", "rankdet"]
 
 
 class ClassificationLoss(nn.Module):
@@ -51,9 +51,9 @@ class ClassificationLoss(nn.Module):
         return self.model(**data, mode="loss")["loss_cls"]
 
 
-def load(name: str) -> tuple[Config, list[dict]]:
-    """A config shrunk to seconds, and the two training scans with the most objects."""
-    config = tiny(CONFIGS / "second" / f"{name}.py")
+def load(loss: str) -> tuple[Config, list[dict]]:
+    """The small config with a loss, shrunk to seconds, and the two training scans with the most objects."""
+    config = tiny(CONFIGS / "second" / "second_kitti-car_small.py", loss)
     # Anchors close enough for several positives in every scan: only scans that have pairs count in a mean of RankDet.
     config.model.data_preprocessor.voxel_layer.update(voxel_size=[0.2, 0.2, 0.2], max_voxels=(4000, 4000))
     config.model.middle_encoder.sparse_shape = [21, 192, 192]

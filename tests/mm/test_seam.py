@@ -1,9 +1,9 @@
 """A loss in the wrong head is one error that names the right one."""
 
 import pytest
-from mmengine.config import Config
 
 from lidar_rank.mm import running
+from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.seam import check_losses_have_images
 
 from .conftest import CONFIGS
@@ -36,7 +36,7 @@ def test_our_heads_flat_losses_and_the_hosts_losses_pass():
 
 
 def test_training_stops_before_it_starts(tmp_path):
-    config = Config.fromfile(CONFIGS / "second" / "second_dr_kitti-car_small.py")
+    config = load_config(str(CONFIGS / "second" / "second_kitti-car_small.py"), "dr")
     config.model.bbox_head.type = "Anchor3DHead"
     config.dump(tmp_path / "wrong.py")
     with pytest.raises(ValueError, match=r"use type='lidar_rank\.PerImageAnchor3DHead'"):

@@ -1,4 +1,4 @@
-"""Worlds and data sets that more than one file of these tests looks at."""
+"""Worlds and data sets that several test files share."""
 
 import warnings
 from pathlib import Path
@@ -22,7 +22,7 @@ from lidar_rank.simulation.write import simulate_kitti
 
 @pytest.fixture(scope="package")
 def scanned_worlds() -> list[tuple[World, np.ndarray, np.ndarray]]:
-    """Thirty worlds, each with its front scan and the owners of the points."""
+    """Thirty worlds, each with its front scan and the owner of each point."""
     window_deg = camera_window_deg(KITTI_CALIBRATION)
     found = []
     for seed in range(30):
@@ -34,7 +34,7 @@ def scanned_worlds() -> list[tuple[World, np.ndarray, np.ndarray]]:
 
 @pytest.fixture(scope="package")
 def simulated_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ten frames without images; tests that change it work on a copy."""
+    """Ten frames without images. Tests that change the folder work on a copy."""
     root = tmp_path_factory.mktemp("simulated")
     simulate_kitti(root, scans=10, seed=5, images=False)
     return root

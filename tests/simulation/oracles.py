@@ -1,4 +1,4 @@
-"""Geometry for these tests, written without the package's own."""
+"""Geometry for these tests, independent of the package."""
 
 import numpy as np
 from shapely import Polygon
@@ -15,7 +15,7 @@ def polygon(rectangle: tuple[float, ...]) -> Polygon:
 
 
 def in_box(points: np.ndarray, box: np.ndarray, margin_m: float) -> np.ndarray:
-    """Whether points lie in a box widened on all sides; written without the package's own test."""
+    """Whether points lie in a box that is widened on all sides, independent of the package."""
     offset = points[:, :3] - box[:3]
     cos, sin = np.cos(box[6]), np.sin(box[6])
     along, across = offset[:, 0] * cos + offset[:, 1] * sin, offset[:, 1] * cos - offset[:, 0] * sin
@@ -24,7 +24,7 @@ def in_box(points: np.ndarray, box: np.ndarray, margin_m: float) -> np.ndarray:
 
 
 def rays_into(box: np.ndarray) -> int:
-    """Number of the sensor's rays that meet a box: slab test against all firings of a turn, one by one in the beams."""
+    """Number of the sensor's rays that meet a box, by a slab test of all firings of a turn, beam by beam."""
     azimuth = np.arange(FIRINGS_PER_TURN) * 2 * np.pi / FIRINGS_PER_TURN
     count = 0
     for elevation, height in zip(np.radians(BEAM_ELEVATION_DEG), BEAM_ORIGIN_M, strict=True):

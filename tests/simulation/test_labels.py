@@ -64,7 +64,7 @@ def test_truncation_by_half_is_half():
 
 
 def test_truncation_is_that_of_the_box_where_the_body_is_inside_the_image():
-    """Real labels agree with the projection of their 3D box, even where all points of the car are in the image."""
+    """Real truncation agrees with the projection of the 3D box, even if all points of the car are in the image."""
     edge = camera_rays(KITTI_CALIBRATION, np.array([[0.0, 187.0]]))[0]
     at = edge[:3] + edge[3:] * (10 / edge[3])
     body = world_of(("Car", at[0], at[1] - 0.7, at[2] - 0.5, 0.01, 0.4, 1.0))
@@ -125,14 +125,14 @@ def test_dontcare_areas_that_overlap_are_one_around_both():
 
 
 def test_plate_that_fills_its_image_box_is_wholly_visible():
-    """No ray passes it, so none is left to be traced further."""
+    """No ray passes the plate, so no ray has to be traced further."""
     world = world_of(("Car", 20.0, 0.0, -1.7, 0.01, 2.0, 1.5))
     (label,) = labels_of(world)
     box_px = np.array([[float(x) for x in label[4:8]]]) + np.array([1, 1, -1, -1])
     assert_allclose(visible_shares(world.scene, KITTI_CALIBRATION, np.array([0]), box_px), 1)
 
 
-def test_nothing_hides_an_object_whose_outline_has_gaps():
+def test_gaps_in_an_object_do_not_count_as_occlusion():
     """Two blocks of one object at opposite corners of its image box, and a wall behind."""
     low, high = box((20, 0, -1.7), (20.1, 1, -0.9), Material.PAINT), box((20, -1, -0.9), (20.1, 0, 0.0), Material.PAINT)
     wall = box((30, -9, -9), (31, 9, 9), Material.STONE)

@@ -44,7 +44,7 @@ def test_points_lie_on_their_beam_at_the_range_of_the_wall():
     assert miss.min(1).max() < 2e-3, "noise is along the beam; files round to the millimetre"
 
 
-def test_noise_differs_from_pulse_to_pulse_and_between_beams():
+def test_noise_has_a_part_per_pulse_and_a_part_per_beam():
     points, _ = scan(scene_of(wall_at(10.0)), np.random.default_rng(0), np.tile([0.2, 1.8], (64, 1)))
     reach = np.hypot(points[:, 0], points[:, 1])[:, None]
     beam = np.abs(points[:, 2:3] - BEAM_ORIGIN_M - reach * np.tan(np.radians(BEAM_ELEVATION_DEG))).argmin(1)
@@ -90,7 +90,7 @@ def test_intensity_falls_with_range():
 
 
 def test_weak_returns_read_zero_and_strong_ones_do_not():
-    """Far away a real sensor hardly knows small intensities: a return reads 0, or well more."""
+    """Far away, a real sensor hardly ever reports small intensities: a return reads 0 or clearly more."""
 
     def intensities(x: float, albedo: float) -> np.ndarray:
         points, _ = scan(scene_of(wall_at(x, half=90), albedo=albedo), np.random.default_rng(0), AHEAD_DEG)
@@ -103,7 +103,7 @@ def test_weak_returns_read_zero_and_strong_ones_do_not():
     assert (intensities(10.0, 0.5) > 0).all()
 
 
-def test_returns_are_lost_with_range_and_on_grazed_or_dark_surfaces():
+def test_more_returns_are_lost_far_away_and_on_grazed_or_dark_surfaces():
     def share(mesh: Mesh, albedo: float) -> float:
         points, _ = scan(scene_of(mesh, albedo=albedo), np.random.default_rng(0), AHEAD_DEG)
         return len(points) / len(firing_rays(np.random.default_rng(0), AHEAD_DEG)[0])
@@ -116,7 +116,7 @@ def test_returns_are_lost_with_range_and_on_grazed_or_dark_surfaces():
     assert dark_near < near
 
 
-def test_nothing_in_reach_gives_no_points():
+def test_a_scene_out_of_range_gives_no_points():
     points, owner = scan(scene_of(wall_at(MAX_RANGE_M + 1)), np.random.default_rng(0), AHEAD_DEG)
     assert points.shape == (0, 4)
     assert points.dtype == np.float32

@@ -56,7 +56,7 @@ def test_no_two_objects_overlap_nor_touch_the_sensors_vehicle(worlds):
 
 
 def test_cars_stand_as_far_aside_as_in_real_scans(worlds):
-    """A quarter of KITTI's cars between 15 and 30 m are labelled more than 8 m to the side; some are hidden there."""
+    """A quarter of KITTI's labelled cars between 15 and 30 m are more than 8 m to the side; some are hidden."""
     cars = np.array([thing.box for world in worlds for thing in world.objects if thing.name == "Car"])
     distance_m = np.hypot(cars[:, 0], cars[:, 1])
     aside = np.abs(cars[(distance_m > 15) & (distance_m < 30), 1]) > 8
@@ -78,7 +78,7 @@ def test_bodies_fill_their_boxes_without_leaving_them(worlds):
 
 
 def test_boxes_stand_on_the_ground(worlds):
-    """Plumb lines beside cars meet the ground at the height of their boxes, up to kerbs and the annotators' error."""
+    """Vertical rays beside cars meet the ground at the bottom of their boxes, up to kerbs and annotation errors."""
     gaps = []
     for world in worlds[:60]:
         for thing in (thing for thing in world.objects if thing.name == "Car"):
@@ -107,7 +107,7 @@ def test_points_of_an_object_lie_in_its_box(scanned_worlds):
 
 @pytest.mark.parametrize(("distance_m", "least", "most"), [(10, 0.45, 0.9), (25, 0.3, 0.8), (45, 0.1, 0.6)])
 def test_visible_cars_have_the_points_that_their_distance_predicts(distance_m, least, most):
-    """Of the rays that meet the box of a car in the open, most return near by and fewer far away: paint is dark."""
+    """Of the rays that meet the box of an unoccluded car, most return when it is near and fewer when it is far."""
     shares = []
     for seed in range(25):
         rng = np.random.default_rng(seed)
@@ -154,7 +154,7 @@ def test_unknown_class_is_named():
 
 
 @pytest.mark.parametrize("name", STYLES)
-def test_sensor_stands_at_its_height_above_every_kind_of_street(name):
+def test_sensor_is_at_its_height_above_every_style_of_street(name):
     street, _ = draw_street(STYLES[name], np.random.default_rng(0))
     assert_allclose(street.to_lidar(0.0, street.ego_d), [0, 0, -HEIGHT_M], atol=1e-9)
 

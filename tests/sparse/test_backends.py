@@ -16,11 +16,11 @@ from tests.sparse.scans import BATCH, SHAPE, scan
 
 @pytest.fixture
 def choice(monkeypatch: pytest.MonkeyPatch):
-    """The choice on a machine with the packages, with or without a GPU; spconv has not been imported."""
-    for name in ("spconv", "spconv.pytorch"):
+    """The choice on a machine with or without a GPU and the packages; neither spconv nor the host has been imported."""
+    for name in ("spconv", "spconv.pytorch", "mmdet3d.models.layers.sparse_block"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delenv("LIDAR_RANK_SPARSE", raising=False)
-    monkeypatch.setattr(backends, "repair_spconv", lambda _: None)
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv")
     imported = {
         "lidar_rank.sparse.native": native,
         **{name: ModuleType(name) for name in ("spconv.pytorch", "spconv_triton.pytorch")},
@@ -31,7 +31,10 @@ def choice(monkeypatch: pytest.MonkeyPatch):
         if variable is not None:
             monkeypatch.setenv("LIDAR_RANK_SPARSE", variable)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
-        monkeypatch.setattr(backends, "_is_installed", installed.__contains__)
+        # The package spconv comes from the distribution spconv (CPU build) or from one such as spconv-cu120.
+        monkeypatch.setattr(backends, "_has_distribution", lambda name: f"CPU build of {name}" in installed)
+        packages = [name.removeprefix("CPU build of ") for name in installed]
+        monkeypatch.setattr(backends, "_is_installed", packages.__contains__)
         backends.backend.cache_clear()
         return backends.backend().__name__
 
@@ -46,6 +49,8 @@ def choice(monkeypatch: pytest.MonkeyPatch):
         (("spconv", "spconv_triton"), False, "lidar_rank.sparse.native"),
         (("spconv", "spconv_triton"), True, "spconv.pytorch"),
         (("spconv_triton",), True, "spconv_triton.pytorch"),
+        (("CPU build of spconv", "spconv_triton"), True, "spconv_triton.pytorch"),
+        (("CPU build of spconv",), True, "lidar_rank.sparse.native"),
         ((), True, "lidar_rank.sparse.native"),
     ],
 )
@@ -102,13 +107,14 @@ def test_host_finds_the_backend_under_the_name_of_spconv(choice, monkeypatch, in
     choice(installed, cuda=cuda)
     for name in ("spconv", "spconv.pytorch"):  # for monkeypatch to put back
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
-    chosen = sparse.provide_to_host()
+    sparse.provide_to_host()
     import spconv
     import spconv.pytorch
 
-    assert spconv.pytorch is chosen is backends.backend()
+    assert spconv.pytorch is backends.backend()
     assert spconv.__version__ >= "2.0.0"
-    assert backends.backend() is sparse.provide_to_host()
+    sparse.provide_to_host()
+    assert spconv.pytorch is backends.backend()
 
 
 def test_host_that_has_other_layers_already_is_an_error(choice, monkeypatch):
@@ -146,6 +152,18 @@ def test_asking_for_a_stream_without_cuda_is_harmless(spconv, monkeypatch):
     assert spconv.ops.get_current_stream() == 0
 
 
+def test_repair_can_be_left_out(spconv, monkeypatch):
+    repaired = []
+    monkeypatch.setattr(backends, "import_module", lambda _: spconv)
+    monkeypatch.setattr(backends, "_wrap", lambda _, name, __: repaired.append(name))
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv")
+    assert backends.load("spconv") is spconv
+    assert repaired == []
+    monkeypatch.delenv("LIDAR_RANK_SKIP")
+    backends.load("spconv")
+    assert "forward" in repaired
+
+
 def test_repair_is_applied_once(spconv):
     before = spconv.SparseConvTensor.__init__
     backends.repair_spconv(spconv)
@@ -159,34 +177,3 @@ def test_layer_of_spconv_survives_copy_and_keeps_its_algorithm(spconv):
     copy.deepcopy(conv)(spconv.SparseConvTensor(features, indices, SHAPE, BATCH))
     conv(spconv.SparseConvTensor(features, indices, SHAPE, BATCH))
     assert conv.algo == algorithm
-
-
-@pytest.mark.mm
-def test_encoder_of_the_host_takes_the_native_layers():
-    program = """
-import sys, warnings
-warnings.simplefilter("ignore")
-import torch
-import lidar_rank.mm
-from mmdet3d.registry import MODELS
-from lidar_rank.sparse import native
-encoder = MODELS.build(dict(
-    type="SparseEncoder", in_channels=4, sparse_shape=[21, 48, 48], output_channels=32,
-    encoder_channels=((16,), (32, 32), (32, 32)), encoder_paddings=((1,), (1, 1), (1, 1)),
-))
-blocks = MODELS.build(dict(
-    type="SparseEncoder", in_channels=4, sparse_shape=[21, 48, 48], output_channels=32, block_type="basicblock",
-    encoder_channels=((16, 16, 32), (32, 32)), encoder_paddings=((1, 1, 1), (1, 1)),
-))
-convolutions = [m for m in encoder.modules() if type(m).__name__ in ("SubMConv3d", "SparseConv3d")]
-assert convolutions and all(type(m).__module__.startswith("lidar_rank.sparse.native") for m in convolutions)
-cells = torch.randperm(21 * 48 * 48)[:3000]
-coordinates = torch.nn.functional.pad(torch.stack(torch.unravel_index(cells, (21, 48, 48)), 1), (1, 0))
-for net in (encoder, blocks):
-    out = net(torch.randn(3000, 4), coordinates, 1)
-    out.square().sum().backward()
-    assert out.shape[2:] in ((12, 12), (24, 24))
-    assert all(parameter.grad is not None for parameter in net.parameters())
-assert "cumm" not in sys.modules, "spconv was imported"
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "LIDAR_RANK_SPARSE": "native"})

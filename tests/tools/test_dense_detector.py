@@ -1,4 +1,4 @@
-"""The one-file detector: its parts on hand-made cases, and a training that learns by heart."""
+"""The one-file detector: its parts on hand-made cases, and a training that overfits four images."""
 
 import random
 
@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from tools.examples import dense_detector
 from tools.examples.dense_detector import Detections, Detector, Objects, assign, average_precision, detect
 
-UNUSED = "1.5 1.6 3.9 1.0 1.6 20.0 0.0"  # size, place and yaw: no image detector reads them
+UNUSED = "1.5 1.6 3.9 1.0 1.6 20.0 0.0"  # size, location and yaw, which an image detector does not read
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def root(tmp_path):
     return tmp_path
 
 
-def test_learns_four_images_by_heart(root, capsys):
+def test_overfits_four_images(root, capsys):
     options = ["--epochs", "30", "--batch-size", "2", "--lr", "0.005", "--device", "cpu"]
     dense_detector.main([str(root), "--out", str(root / "out"), *options])
     printed = capsys.readouterr().out
@@ -66,11 +66,11 @@ def test_assignment():
     boxes = torch.tensor([[10.0, 10.0, 50.0, 42.0], [20.0, 16.0, 40.0, 36.0], [70.0, 4.0, 120.0, 60.0]])
     labels, targets = assign(detector, Objects(boxes, torch.tensor([0, 1, -1])), 2)
     at = {tuple(point): place for place, point in enumerate(detector.points_px[:128].tolist())}  # stride 8
-    assert labels[at[28.0, 28.0]] == 1  # both boxes' centre: the smaller one's
+    assert labels[at[28.0, 28.0]] == 1  # centre of both boxes: belongs to the smaller one
     assert targets[at[28.0, 28.0]].tolist() == boxes[1].tolist()
-    assert labels[at[12.0, 12.0]] == -1  # within a box, far from its centre
+    assert labels[at[12.0, 12.0]] == -1  # within a box but far from its centre
     assert labels[at[92.0, 28.0]] == -1  # within an ignored object
-    assert labels[at[4.0, 60.0]] == 2  # nothing there
+    assert labels[at[4.0, 60.0]] == 2  # in no box
     nothing, _ = assign(detector, Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)), 2)
     assert (nothing == 2).all()
 

@@ -1,4 +1,4 @@
-"""What the scripts for many processes start."""
+"""The commands that the scripts for distributed training start."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ TOOLS = Path(__file__).parents[2] / "tools"
 
 @pytest.fixture
 def start(tmp_path: Path):
-    """Run a script with stand-ins for torchrun and srun; return the words that they were given."""
+    """Run a script with stand-ins for torchrun and srun, and return their arguments."""
     for name in ("torchrun", "srun"):
         stand_in = tmp_path / name
         stand_in.write_text('#!/bin/sh\nprintf "%s\\n" "$(basename "$0")" "$@"\n')
@@ -42,7 +42,7 @@ def test_dist_train_takes_part_in_a_run_on_many_machines(start):
 
 
 @pytest.mark.parametrize(("processes", "per_node"), [("2", 2), ("16", 8)])
-def test_slurm_train_asks_for_its_processes(start, processes, per_node):
+def test_slurm_train_requests_the_processes_and_gpus(start, processes, per_node):
     words = start("slurm_train.sh", "gpu", "name", "config.py", processes, "--amp", SRUN_ARGS="--time=1:00")
     assert words[:3] == ["srun", "-p", "gpu"]
     wanted = {f"--gres=gpu:{per_node}", f"--ntasks={processes}", f"--ntasks-per-node={per_node}", "--time=1:00"}

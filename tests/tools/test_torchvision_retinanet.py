@@ -1,4 +1,4 @@
-"""torchvision's RetinaNet with our losses, against torchvision's own focal loss."""
+"""torchvision's RetinaNet with losses of lidar_rank, against torchvision's own focal loss."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def batch():
     return {name: value.requires_grad_() for name, value in outputs.items()}, anchors, matches
 
 
-def test_focal_loss_is_torchvisions():
+def test_focal_loss_equals_that_of_torchvision():
     outputs, anchors, matches = batch()
     ours = RankingHead(SigmoidFocalLoss(scope="image"), 3).compute_loss(TARGETS, outputs, anchors, matches)
     theirs = RetinaNetHead(256, 9, 3).compute_loss(TARGETS, outputs, anchors, matches)
@@ -41,17 +41,17 @@ def test_focal_loss_is_torchvisions():
     torch.testing.assert_close(*gradients)
 
 
-def test_dr_loss_starts_where_the_paper_says():
+def test_dr_loss_starts_at_its_known_value():
     outputs, anchors, matches = batch()
     outputs["cls_logits"] = torch.zeros(2, 20, 3)
     loss = RankingHead(DRLoss(), 3).compute_loss(TARGETS, outputs, anchors, matches)["classification"]
     assert loss.item() == pytest.approx((2.0324 + 0.4621) / 2, abs=1e-4)
 
 
-def test_rankdet_teaches_the_boxes():
+def test_rankdet_gives_gradients_to_the_boxes():
     outputs, anchors, matches = batch()
     loss = RankingHead(RankDetLoss(), 3).compute_loss(TARGETS, outputs, anchors, matches)["classification"]
     (grad,) = torch.autograd.grad(loss, outputs["bbox_regression"])
-    assert (grad[0, :5].abs().amax(1) > 0).sum() >= 3  # in each pair the better-scored one learns
+    assert (grad[0, :5].abs().amax(1) > 0).sum() >= 3  # in each pair, the box with the higher score gets a gradient
     assert (grad[0, 5:] == 0).all()
     assert (grad[1] == 0).all()

@@ -2,8 +2,9 @@
 
     python tools/bench/bench_evaluation.py LABEL_DIR RESULT_DIR SPLIT [--runs 5]
 
-Prints the median time of `lidar-rank evaluate` as a whole process and of the evaluation alone. With mmdet3d installed
-its evaluator runs too, for the ratio. That one asks for CUDA just to overlap rotated boxes, so it gets ours for that.
+Prints the median time of `lidar-rank evaluate` as a whole process, and of the evaluation alone. If mmdet3d is
+installed, its evaluator runs too and the ratio is printed. It needs CUDA only for the overlap of rotated boxes, so it
+uses lidar_rank's overlap here.
 """
 
 import argparse
@@ -53,7 +54,7 @@ def main() -> None:
 
 
 def timed(call: Callable[[], Any], runs: int) -> float:
-    """Median time in seconds of ``runs`` calls, after one to warm up."""
+    """Median time in seconds of ``runs`` calls, after one warm-up call."""
     call()
     times = []
     for _ in range(runs):
@@ -64,7 +65,7 @@ def timed(call: Callable[[], Any], runs: int) -> float:
 
 
 def host_evaluation(ground_truth: KittiObjects, detections: KittiObjects) -> Callable[[], Any]:
-    """mmdet3d's evaluation of the same frames, classes, metrics and thresholds."""
+    """Return mmdet3d's evaluation of the same frames, classes, metrics and thresholds."""
     stand_in = ModuleType(HOST_IOU_MODULE)
     stand_in.rotate_iou_gpu_eval = rotated_overlap
     sys.modules[HOST_IOU_MODULE] = stand_in
@@ -76,8 +77,8 @@ def host_evaluation(ground_truth: KittiObjects, detections: KittiObjects) -> Cal
 
 
 def rotated_overlap(boxes: ndarray, others: ndarray, criterion: int = -1, device_id: int = 0) -> ndarray:  # noqa: ARG001
-    """IoU for criterion -1, area of the intersection for 2: those that the host's evaluation asks for."""
-    # The host's boxes are (x, z, length, width, rotation about y), which turns from x to -z.
+    """IoU for criterion -1 and area of the intersection for 2, which are the two that mmdet3d's evaluation uses."""
+    # mmdet3d's boxes are (x, z, length, width, rotation about y). The rotation turns from x to -z.
     boxes, others = boxes * [1, 1, 1, 1, -1], others * [1, 1, 1, 1, -1]
     known = [(table[:, 2:4] >= 0).all(axis=1) for table in (boxes, others)]
     iou = np.zeros((len(boxes), len(others)))
@@ -92,7 +93,7 @@ def frames(table: KittiObjects) -> list[KittiObjects]:
 
 
 def host_annotation(frame: KittiObjects) -> dict[str, ndarray]:
-    """The columns under mmdet3d's names; its dimensions are length, height, width."""
+    """Give the columns mmdet3d's names. Its dimensions are length, height, width."""
     return {
         "name": frame.name,
         "truncated": frame.truncation,

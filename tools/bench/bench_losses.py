@@ -1,12 +1,13 @@
-"""Cost of every loss, forward and backward, beside focal loss in the same process: time, and memory at its peak.
+"""Measure the time and the peak memory of every loss, forward and backward, relative to focal loss.
 
     python tools/bench/bench_losses.py [--size small large] [--rounds 9] [--threads 1] [--device cuda]
 
-Rounds interleave the losses; a ratio is the median over rounds of a loss's time over our focal loss's in that round.
-On one CPU thread the clock counts the thread's own time, so that other programs disturb less; otherwise it is the
-wall's. Memory is what the call holds at its peak beyond its inputs, their gradient included: the CPU allocator's record
-of every allocation, or CUDA's own counter. mmdet's losses take part where mmdet and mmcv are installed; its GHMC has
-the settings of mmdet's GHM configs, which are our defaults.
+All losses run in one process, interleaved within each round. A ratio is the median over rounds of the time of a loss
+over the time of focal loss in the same round. On one CPU thread the clock counts the time of this thread only, so that
+other programs disturb less; otherwise it is the wall clock. Memory is what the call holds at its peak in addition to
+its inputs, including the gradient: from the record of the CPU allocator, or from CUDA's counter. If mmdet and mmcv are
+installed, mmdet's losses are measured too. mmdet's GHMC has the settings of its GHM configs, which are the defaults of
+lidar_rank.
 """
 
 import argparse
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read by torch when it is imported: its profiler talks
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # read when torch is imported: silences its profiler
 
 import torch
 from torch import Tensor
@@ -25,12 +26,12 @@ from torch import Tensor
 from lidar_rank import losses
 
 SIZES = {"small": (2, 70_400, 1), "large": (2, 200_000, 80)}
-POSITIVES = 120  # per image: what ten cars, or as many image objects, get from the assigner
+POSITIVES = 120  # per image: as many as the assigner gives to about ten objects
 
 
 @dataclass
 class Problem:
-    """One call's inputs."""
+    """Inputs of one call."""
 
     logits: Tensor
     labels: Tensor
@@ -55,7 +56,7 @@ def make_problem(shape: tuple[int, int, int], device: str) -> Problem:
 
 
 def ours(module: torch.nn.Module) -> Callable[[Problem], Tensor]:
-    """The contract's call."""
+    """Call a module of lidar_rank."""
     return lambda p: module(p.logits, p.labels, iou=p.iou, level=p.level)
 
 
@@ -83,11 +84,13 @@ def cases() -> dict[str, Callable[[Problem], Tensor]]:
         "OHEM": losses.OHEMLoss(),
         "AP": losses.APLoss(),
     }
+    listed = {type(module) for module in table.values()}
+    table |= {loss.__name__: loss() for loss in losses.CLASSIFICATION_LOSSES if loss not in listed}
     return {name: ours(module) for name, module in table.items()} | host_cases()
 
 
 def host_cases() -> dict[str, Callable[[Problem], Tensor]]:
-    """Return mmdet's own, called as its heads call them: flattened, weight 0 for ignored."""
+    """Return mmdet's losses, called as its heads call them: flattened, with weight 0 for ignored candidates."""
     try:
         from mmdet.models.losses import GHMC, FocalLoss
     except ImportError:
@@ -167,12 +170,12 @@ def bench(size: str, rounds: int, device: str, only: list[str]) -> None:
 
 
 def ratio(times: list[float], base: list[float] | None) -> str:
-    """Median over rounds of the ratio within a round."""
+    """Median over rounds of the ratio within one round."""
     return f"{statistics.median(t / b for t, b in zip(times, base, strict=True)):.2f}" if base else "-"
 
 
 def main() -> None:
-    """Run the bench that the command line asks for."""
+    """Run the benchmark."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", nargs="+", choices=SIZES, default=list(SIZES))
     parser.add_argument("--rounds", type=int, default=9)

@@ -1,9 +1,9 @@
-"""Time paired rotated IoU, forward and backward, beside the focal loss of a batch and, on a GPU, mmcv's operator.
+"""Time paired rotated IoU, forward and backward, against the focal loss of a batch and, on a GPU, mmcv's operator.
 
     python tools/bench/bench_paired_iou.py [--runs 21] [--threads 2] [--device cpu]
 
-All sides take turns within each run; the figures are medians. ``mmcv.ops.diff_iou_rotated_3d`` has no CPU code: it is
-timed on a GPU, where mmcv is built for it.
+The functions take turns within each run, and the figures are medians. ``mmcv.ops.diff_iou_rotated_3d`` has no code for
+CPUs and is timed only on a GPU, if mmcv is built for it.
 """
 
 import argparse
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def mmcv_call(a: Tensor, b: Tensor) -> Callable[[], None]:
-    """The same forward and backward with mmcv, whose boxes are centred in z."""
+    """Return the same forward and backward pass with mmcv, whose boxes are centred in z."""
     from mmcv.ops import diff_iou_rotated_3d
 
     centred = [torch.cat([t[:, :2], t[:, 2:3] + t[:, 5:6] / 2, t[:, 3:]], 1)[None] for t in (a, b)]
@@ -57,21 +57,21 @@ def mmcv_call(a: Tensor, b: Tensor) -> Callable[[], None]:
 
 
 def step(function: Callable[[Tensor], Tensor], values: Tensor) -> None:
-    """Forward and backward; waits for the device."""
+    """Run forward and backward, and wait for the device."""
     function(values.detach().requires_grad_()).sum().backward()
     if values.is_cuda:
         torch.cuda.synchronize()
 
 
 def cars(rng: np.random.Generator, num: int) -> np.ndarray:
-    """Boxes of cars anywhere in the range."""
+    """Boxes of cars at random places in the range."""
     centre_m = rng.uniform([0, -40, -2.2], [70, 40, -1.4], (num, 3))
     size_m = rng.normal([3.9, 1.6, 1.56], [0.4, 0.1, 0.1], (num, 3))
     return np.column_stack([centre_m, size_m, rng.uniform(-np.pi, np.pi, num)])
 
 
 def timed(calls: dict[str, Callable[[], None]], runs: int) -> dict[str, float]:
-    """Median time of each call in seconds; they take turns, after one round to warm up."""
+    """Median time of each call in seconds. The calls take turns, after one warm-up round."""
     times_s: dict[str, list[float]] = {name: [] for name in calls}
     for run in range(runs + 1):
         for name, call in calls.items():

@@ -2,7 +2,7 @@
 
     python tools/bench/bench_rotated_iou.py [--runs 7] [--threads 2]
 
-Both sides take turns within each run; the figures are medians. Needs mmcv with its CPU operators.
+Both functions take turns within each run, and the figures are medians. Needs mmcv with its CPU operators.
 """
 
 import argparse
@@ -47,14 +47,14 @@ def main() -> None:
 
 
 def cars(rng: np.random.Generator, num: int, reach_m: float) -> ndarray:
-    """(x, y, length, width, yaw) of boxes of cars in front of the sensor."""
+    """Boxes (x, y, length, width, yaw) of cars in front of the sensor."""
     center_m = np.column_stack([rng.uniform(0, reach_m, num), rng.uniform(-reach_m / 2, reach_m / 2, num)])
     size_m = rng.normal([3.9, 1.6], [0.4, 0.1], (num, 2))
     return np.column_stack([center_m, size_m, rng.uniform(-np.pi, np.pi, num)])
 
 
 def timed(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tuple[float, float]:
-    """Median time of each in seconds; they take turns after one call each to warm up."""
+    """Median time of each call in seconds. The calls take turns, after one warm-up call each."""
     ours()
     theirs()
     times: tuple[list[float], list[float]] = ([], [])
@@ -67,7 +67,7 @@ def timed(ours: Callable[[], Any], theirs: Callable[[], Any], runs: int) -> tupl
 
 
 def report(name: str, ours_s: float, theirs_s: float) -> None:
-    """One line of the table."""
+    """Print one line of the table."""
     print(f"{name:<48} {1e3 * ours_s:7.1f} ms, mmcv {1e3 * theirs_s:7.1f} ms: {theirs_s / ours_s:.0f} times faster")
 
 

@@ -1,9 +1,9 @@
-"""What a simulated scan costs, step by step, on one core, and against the ray casting that it cannot do without.
+"""Measure the cost of a simulated scan on one core, step by step, relative to its ray casting.
 
-python tools/bench/bench_simulation.py [--scans 60]
+    python tools/bench/bench_simulation.py [--scans 60]
 
-Prints processor time per scan, and its ratio to embree's work on the same rays in the same run: the tree over the
-triangles and one cast. `lidar-rank simulate` prints the rate of a whole run.
+Prints the processor time per scan, and its ratio to the least that embree needs for the same rays in the same run:
+building the tree over the triangles and casting the rays once. `lidar-rank simulate` prints the rate of a whole run.
 """
 
 import argparse
@@ -27,13 +27,13 @@ IMAGES: Final = 8
 
 
 class Stopwatch:
-    """Sums processor time by step."""
+    """Sums the processor time of each step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def __call__(self, step: str, work: Callable[[], Result]) -> Result:
-        """Do some work and book its time."""
+        """Run ``work``, add its time to ``step`` and return its result."""
         start = time.process_time()
         result = work()
         self.seconds[step] = self.seconds.get(step, 0.0) + time.process_time() - start
@@ -44,7 +44,7 @@ def measure(view: str, scans: int, images: int) -> dict[str, float]:
     """Milliseconds per scan (or image) of each step."""
     window_deg = FULL_TURN_DEG if view == "full" else camera_window_deg(KITTI_CALIBRATION)
     half_angle_rad = HALF_ANGLE_RAD[view]
-    # Shapes are made once and kept: a data set of any size pays for them once.
+    # Shapes are made once and cached, so their cost does not grow with the number of scans. Make them before timing.
     for seed in range(WARM_UP):
         make_world(np.random.default_rng([1, seed]), half_angle_rad=half_angle_rad)
     timed, pictured = Stopwatch(), Stopwatch()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Test and time the loss core on a GPU, where neither the package nor its other requirements are installed:
-#     bash tools/bench/gpu.sh [PYTHON]      PYTHON (default python3) has torch; pytest is fetched if it is missing
-# Without a GPU the same runs on one CPU thread: BENCH="--size small --rounds 3" makes it short.
+# Test and time the loss core on a GPU, without installing the package or its other requirements:
+#     bash tools/bench/gpu.sh [PYTHON]      PYTHON (default python3) must have torch; pytest is downloaded if it is missing
+# Without a GPU this runs on one CPU thread; BENCH="--size small --rounds 3" makes it short.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 python=${1:-python3}

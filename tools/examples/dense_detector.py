@@ -1,12 +1,12 @@
-"""A dense image detector in one file of plain torch, trained with a ranking loss. No detection framework takes part.
+"""A dense image detector in one file of plain torch, trained with a ranking loss and without a detection framework.
 
     lidar-rank simulate data/simulated --scans 200
     python tools/examples/dense_detector.py data/simulated --out work_dirs/dense_detector
 
-ROOT is a KITTI-format root with image_2, label_2 and ImageSets. Every point of three feature maps is a candidate: it
-says for each class how sure it is, and how far the four sides of the box are. Training starts with focal loss and goes
-on with the loss that was asked for. At the end AP50 on the validation split is printed; the output folder then holds
-detections.png (labels white, detections with their scores in colour) and detector.pth. Pillow reads the images.
+ROOT is a KITTI-format root with image_2, label_2 and ImageSets. Every point of three feature maps is a candidate, with
+a score for each class and the distances to the four sides of a box. Training starts with focal loss and continues with
+the loss given by --loss. At the end the script prints AP50 on the validation split, and writes detections.png (labels
+in white, detections with their scores in colour) and detector.pth into the output folder. Pillow reads the images.
 """
 
 import argparse
@@ -26,11 +26,11 @@ from lidar_rank import losses
 from lidar_rank.kitti import read_kitti_labels
 from lidar_rank.kitti.labels import read_frame_ids
 
-WIDTH_PX, HEIGHT_PX = 640, 192  # what the network sees
+WIDTH_PX, HEIGHT_PX = 640, 192  # input of the network
 STRIDES_PX = (8, 16, 32)
-LONGEST_SIDE_PX = (48, 96, math.inf)  # of the boxes that each stride is for
-MIN_HEIGHT_PX = 12  # lower objects are ignored, in training and in AP
-MIN_SCORE, MAX_OVERLAP, CONSIDERED = 0.05, 0.5, 300  # of detections: kept, suppressed, looked at
+LONGEST_SIDE_PX = (48, 96, math.inf)  # of the boxes that belong to each stride
+MIN_HEIGHT_PX = 12  # objects of smaller height are ignored, in training and in AP
+MIN_SCORE, MAX_OVERLAP, CONSIDERED = 0.05, 0.5, 300  # of detections: lowest score, NMS threshold, number before NMS
 MIN_SCORE_DRAWN = 0.4
 LOSSES = (
     "RankDetLoss",
@@ -44,7 +44,7 @@ LOSSES = (
 
 
 class Objects(NamedTuple):
-    """What is in one image. Boxes are left, top, right, bottom in pixels of the network's input."""
+    """Objects of one image. Boxes are left, top, right, bottom in pixels of the network's input."""
 
     boxes_px: Tensor  # (object, 4)
     labels: Tensor  # (object,): 0..C-1, -1 ignored
@@ -56,8 +56,8 @@ class KittiImages(Dataset):
     Args:
         root: KITTI-format root.
         split: Name of a file in ImageSets.
-        classes: Types that count; objects of another type are ignored.
-        flip: Mirror every second image, at random.
+        classes: Classes to detect. Objects of other classes are ignored.
+        flip: Mirror each image with probability 0.5.
     """
 
     def __init__(self, root: Path, split: str, classes: list[str], flip: bool) -> None:
@@ -87,7 +87,7 @@ class KittiImages(Dataset):
 
 
 def collate(samples: list[tuple[Tensor, Objects]]) -> tuple[Tensor, list[Objects]]:
-    """Stack the images; objects stay lists."""
+    """Stack the images. Objects stay in lists."""
     images, objects = zip(*samples, strict=True)
     return torch.stack(images), list(objects)
 
@@ -103,8 +103,8 @@ class Detector(nn.Module):
     """Backbone, a pyramid of three maps, and one head for all of them.
 
     Args:
-        classes: Their number.
-        prior_prob: Score that every candidate starts with.
+        classes: Number of classes.
+        prior_prob: Score with which every candidate starts.
         width: Channels of the pyramid.
     """
 
@@ -162,11 +162,11 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 def assign(detector: Detector, objects: Objects, classes: int) -> tuple[Tensor, Tensor]:
     """Return the label of each candidate and the box that belongs to it.
 
-    A candidate near the centre of a box that its stride is for belongs to that box, the smallest if there are several;
-    other candidates within the box are ignored, and so are all within an ignored object.
+    A candidate near the centre of a box whose size suits its stride belongs to that box, or to the smallest such box.
+    Other candidates within a box are ignored, and so are all candidates within an ignored object.
     """
     points, stride = detector.points_px[:, None], detector.stride_px[:, None]
-    boxes = torch.cat([objects.boxes_px, torch.zeros(1, 4)]).to(points.device)  # the last box is nobody's
+    boxes = torch.cat([objects.boxes_px, torch.zeros(1, 4)]).to(points.device)  # the last box stands for no object
     kinds = torch.cat([objects.labels, torch.tensor([-1])]).to(points.device)
     inside = ((points > boxes[:, :2]) & (points < boxes[:, 2:])).all(2)
     near = ((points - (boxes[:, :2] + boxes[:, 2:]) / 2).abs() < stride[..., None]).all(2)
@@ -207,7 +207,7 @@ def train(detector: Detector, loader: DataLoader, loss_cls: nn.Module, options: 
 
 
 class Detections(NamedTuple):
-    """Of one image, best first."""
+    """Detections of one image, best first."""
 
     boxes_px: Tensor  # (detection, 4)
     labels: Tensor  # (detection,)
@@ -233,10 +233,10 @@ def detect(detector: Detector, images: Tensor) -> list[Detections]:
 
 
 def average_precision(detections: list[Detections], objects: list[Objects], label: int) -> float:
-    """AP at IoU 0.5 of one class, in percent: the area under precision, made monotone, over recall.
+    """AP at IoU 0.5 of one class, in percent: the area under the monotone envelope of precision over recall.
 
-    Best score first, a detection takes the free object that it overlaps most; one that only meets an ignored object
-    does not count.
+    In descending order of score, a detection takes the free object that it overlaps most. A detection that overlaps
+    only an ignored object does not count.
     """
     scored = []
     for found, truth in zip(detections, objects, strict=True):
@@ -259,7 +259,7 @@ def average_precision(detections: list[Detections], objects: list[Objects], labe
 
 
 def picture(images: Tensor, objects: list[Objects], detections: list[Detections], classes: list[str]) -> Image.Image:
-    """The images one below the other."""
+    """Draw the images one below the other."""
     sheet = Image.new("RGB", (WIDTH_PX, HEIGHT_PX * len(images)))
     for row, (pixels, truth, found) in enumerate(zip(images, objects, detections, strict=True)):
         image = Image.fromarray(((pixels + 1) * 127.5).byte().permute(1, 2, 0).cpu().numpy())
@@ -275,7 +275,7 @@ def picture(images: Tensor, objects: list[Objects], detections: list[Detections]
 
 
 def evaluate(detector: Detector, loader: DataLoader, classes: list[str], options: argparse.Namespace) -> None:
-    """Print AP50 and save the picture of the first images."""
+    """Print AP50, and save a picture of the first images."""
     objects, detections, shown = [], [], []
     for images, truths in tqdm(loader, desc="test", unit="batch"):
         objects += truths

@@ -1,10 +1,10 @@
-"""torchvision's RetinaNet with a loss of lidar_rank: its head's ``compute_loss`` is all that changes.
+"""torchvision's RetinaNet with a loss of lidar_rank. Only ``compute_loss`` of its head changes.
 
     head = RankingHead(DRLoss(), num_classes=91, prior_prob=0.5)
     model = retinanet_resnet50_fpn(num_classes=91, head=head)
     model(images, targets)  # {"classification": ..., "bbox_regression": ...}
 
-Run as a script it takes a few training steps on random images, to see that it works.
+Run as a script, this file takes a few training steps on random images to show that it works.
 """
 
 import math
@@ -22,10 +22,10 @@ class RankingHead(RetinaNetHead):
 
     Args:
         loss_cls: Classification loss of :mod:`lidar_rank.losses`.
-        num_classes: As the model's.
-        prior_prob: Score that every anchor starts with: 0.5 for DR loss.
-        in_channels: Of the backbone's maps.
-        num_anchors: At each place of a map.
+        num_classes: Number of classes of the model.
+        prior_prob: Score with which every anchor starts: 0.5 for DR loss.
+        in_channels: Channels of the feature maps.
+        num_anchors: Anchors per cell of a feature map.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class RankingHead(RetinaNetHead):
         anchors: list[Tensor],
         matched_idxs: list[Tensor],
     ) -> dict[str, Tensor]:
-        """Return both losses; ``matched_idxs`` is each anchor's object, -1 background, -2 between the thresholds."""
+        """Return both losses. ``matched_idxs`` is each anchor's object, -1 background, -2 between the thresholds."""
         logits, deltas = head_outputs["cls_logits"], head_outputs["bbox_regression"]
         labels = torch.full(logits.shape[:2], logits.shape[2], device=logits.device)
         iou = logits.new_zeros(labels.shape)
@@ -64,7 +64,7 @@ class RankingHead(RetinaNetHead):
 
 
 def paired_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of each box (left, top, right, bottom) with its partner; differentiable."""
+    """Differentiable IoU of ``a[i]`` and ``b[i]``, boxes (left, top, right, bottom)."""
     inner = (torch.minimum(a[:, 2:], b[:, 2:]) - torch.maximum(a[:, :2], b[:, :2])).clamp(min=0).prod(1)
     return inner / ((a[:, 2:] - a[:, :2]).prod(1) + (b[:, 2:] - b[:, :2]).prod(1) - inner)
 

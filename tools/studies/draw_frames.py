@@ -23,7 +23,7 @@ FAR_M: Final = 60
 
 
 def draw_image(axis: Any, path: Path, objects: KittiObjects) -> None:
-    """The picture with the image boxes of its labels."""
+    """Draw the image with the image boxes of its labels."""
     axis.imshow(plt.imread(path))
     for name, (left, top, right, bottom) in zip(objects.name, objects.bbox_px, strict=True):
         axis.plot([left, right, right, left, left], [top, top, bottom, bottom, top], COLOURS.get(name, "gold"), lw=1)
@@ -31,7 +31,7 @@ def draw_image(axis: Any, path: Path, objects: KittiObjects) -> None:
 
 
 def draw_scan(axis: Any, points: np.ndarray, objects: KittiObjects, calibration: Calibration) -> None:
-    """The points inside the image from above, coloured by height, with the boxes of the labels."""
+    """Draw the points inside the image from above, coloured by height, with the boxes of the labels."""
     seen = points[calibration.in_image(points[:, :3].astype(np.float64), (1242, 375))]
     axis.scatter(seen[:, 0], seen[:, 1], s=0.2, c=np.clip(seen[:, 2] + HEIGHT_M, -0.3, 3), cmap="viridis")
     boxes = calibration.camera_boxes_to_lidar(objects.location_m, objects.size_m, objects.yaw_rad)

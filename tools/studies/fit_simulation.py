@@ -1,10 +1,10 @@
-"""Fit the simulator's tables to real KITTI and print them as Python, to be pasted into the modules they name.
+"""Fit the tables of the simulator to real KITTI data, and print them as Python code for the modules of the simulator.
 
     python tools/studies/fit_simulation.py KITTI_ROOT [--split FILE] --sim SIMULATED_ROOT
 
-Beam angles, beam origins, object sizes and the height of boxes above the ground come from the real files alone. The
-intensity tables are corrected by what is left between the simulated scans and the real ones, so run it, paste, simulate
-again and repeat until the numbers stand still (three rounds were enough).
+Beam angles, beam origins, object sizes and the height of boxes above the ground come from the real files only. The
+intensity tables are corrected by the remaining difference between simulated and real scans. So paste the printed
+tables, simulate again, and repeat until the numbers no longer change (three rounds were enough).
 """
 
 import argparse
@@ -27,13 +27,13 @@ GROUND_BEAMS_FROM: Final = 14
 
 
 def ring_of(points: ndarray) -> ndarray:
-    """Beam of each point of a whole KITTI scan: files hold beam after beam, each with rising azimuth."""
+    """Beam of each point of a whole KITTI scan. Files hold one beam after the other, each with rising azimuth."""
     azimuth = np.arctan2(points[:, 1], points[:, 0]) % (2 * np.pi)
     return np.concatenate([[0], np.cumsum(np.diff(azimuth) < -np.pi)])
 
 
 def fit_beams(root: Path, split: Path | None) -> tuple[ndarray, ndarray]:
-    """Elevation in degrees and height of the origin in metres of each beam: z is linear in the distance."""
+    """Fit the elevation in degrees and the height of the origin in metres of each beam: z is linear in the distance."""
     paths = [root / "training" / "velodyne" / f"{name}.bin" for name in frame_names(root, split)]
     scans = [read_points(path).astype(np.float64) for path in paths if path.is_file()]
     points, rings = np.concatenate(scans), np.concatenate([ring_of(scan) for scan in scans])
@@ -60,7 +60,7 @@ def fit_sizes(root: Path, split: Path | None) -> None:
 
 
 def fit_lift(data: list[FrameData]) -> None:
-    """Print how far the boxes of cars begin above the ground beside them."""
+    """Print the height of the bottom of the boxes of cars above the ground beside them."""
     lifts = []
     for frame in data:
         for box in frame.boxes[frame.objects.name == "Car"]:
@@ -74,7 +74,7 @@ def fit_lift(data: list[FrameData]) -> None:
 
 
 def beam_intensity(data: list[FrameData]) -> ndarray:
-    """Mean intensity of each beam on the road ahead; on upright surfaces for the beams that do not reach it."""
+    """Mean intensity of each beam on the road ahead, or on upright surfaces for beams that do not reach the road."""
     points = np.concatenate([frame.points for frame in data])
     beam, range_m = beam_of(points), np.linalg.norm(points[:, :3], axis=1)
     height = points[:, 2] + HEIGHT_M
@@ -104,15 +104,14 @@ def fit_intensity(real: list[FrameData], sim: list[FrameData]) -> None:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="real KITTI: whole scans, labels, calibrations")
-    parser.add_argument("--split", type=Path, help="names of the real frames to fit to; all by default")
-    parser.add_argument("--sim", type=Path, required=True, help="simulated scans, some hundreds")
+    parser.add_argument("root", type=Path, help="real KITTI root with whole scans, labels and calibrations")
+    parser.add_argument("--split", type=Path, help="file that lists the real frames to fit to (default: all)")
+    parser.add_argument("--sim", type=Path, required=True, help="simulated root with some hundred scans")
     args = parser.parse_args()
     elevation, origin = fit_beams(args.root, args.split)
-    print(f"# scanner.py: BEAM_ELEVATION_DEG\n{np.round(elevation, 3).tolist()}")
-    print(
-        f"# scanner.py: BEAM_ORIGIN_M, first and last of both blocks\n{np.round(origin[[0, 31, 32, 63]], 3).tolist()}"
-    )
+    print(f"# beams.py: BEAM_ELEVATION_DEG\n{np.round(elevation, 3).tolist()}")
+    ends = np.round(origin[[0, 31, 32, 63]], 3).tolist()
+    print(f"# beams.py: BEAM_ORIGIN_M, first and last beam of both blocks\n{ends}")
     fit_sizes(args.root, args.split)
     real = list(frames(args.root, args.split))
     fit_lift(real)

@@ -1,13 +1,15 @@
-"""Draw docs/images/loss_gradients.png: how hard each loss pushes one candidate, by the score that it has.
+"""Draw docs/images/loss_gradients.png: how strongly each loss pushes one candidate, by its score.
 
     python tools/studies/plot_loss_gradients.py [OUT]
 
-One image holds 20 objects and 2,000 background candidates whose scores are those of a half-trained detector. A further
-candidate, once background and once an object, takes the scores from 0.01 to 0.99 in turn. A curve is the gradient at
-this candidate's logit, as a share of the curve's largest and averaged over 30 draws of the image; below 0 the loss
-pushes the wrong way. Losses that read overlaps have a curve for a well-placed and for a badly placed object.
+One image holds 20 objects and 2,000 background candidates with the scores of a half-trained detector. One more
+candidate, first as background and then as an object, takes the scores from 0.01 to 0.99 in turn. A curve is the
+gradient at the logit of this candidate, averaged over 30 draws of the image, as a share of its largest value. Below 0
+the loss pushes in the wrong direction. Losses that read overlaps have one curve for a well-placed object and one for a
+badly placed object.
 """
 
+import math
 import sys
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 
 from lidar_rank import losses
 
-OUT = Path(__file__).parents[1] / "docs" / "images" / "loss_gradients.png"
+OUT = Path(__file__).parents[2] / "docs" / "images" / "loss_gradients.png"
 SHOWN = {
     "cross entropy": losses.BinaryCrossEntropyLoss(),
     "focal": losses.SigmoidFocalLoss(),
@@ -33,14 +35,18 @@ SHOWN = {
     "RankDet, the sum": losses.RankDetLoss(),
     "IoU-balanced": losses.IoUBalancedClsLoss(),
 }
-READ_OVERLAPS = ("RankDet IoU-guided", "RankDet, the sum", "IoU-balanced")
+NAMED = {type(loss) for loss in SHOWN.values()}
+# A loss without a title here is shown with its defaults, under the name of its class. In eval mode a loss that keeps an
+# average uses the batch alone.
+SHOWN |= {loss.__name__: loss().eval() for loss in losses.CLASSIFICATION_LOSSES if loss not in NAMED}
+COLUMNS = 4
 BACKGROUND, OBJECT = 1, 0
 DRAWS = 30
 SCORES = torch.linspace(0.01, 0.99, 50)
 
 
 def push(loss: nn.Module, label: int, probe_iou: float) -> Tensor:
-    """Gradient at the probe's logit, in the direction that its label asks for, for each of its scores."""
+    """Gradient at the logit of the probed candidate for each of its scores, positive in the direction of its label."""
     total = torch.zeros_like(SCORES)
     for draw in range(DRAWS):
         torch.manual_seed(draw)
@@ -56,11 +62,11 @@ def push(loss: nn.Module, label: int, probe_iou: float) -> Tensor:
 
 
 def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
-    """Fill one panel."""
-    background, good = push(loss, BACKGROUND, 0.0), push(loss, OBJECT, 0.9)
+    """Draw the panel of one loss."""
+    background, good, bad = push(loss, BACKGROUND, 0.0), push(loss, OBJECT, 0.9), push(loss, OBJECT, 0.5)
     objects = {"object, pushed up": (good, "-")}
-    if name in READ_OVERLAPS:
-        objects = {"object of IoU 0.9": (good, "-"), "object of IoU 0.5": (push(loss, OBJECT, 0.5), "--")}
+    if not good.equal(bad):  # the loss reads overlaps
+        objects = {"object of IoU 0.9": (good, "-"), "object of IoU 0.5": (bad, "--")}
     if background.abs().max() > 0:
         panel.plot(SCORES, background / background.abs().max(), color="C3", label="background, pushed down")
     largest = max(curve.abs().max() for curve, _ in objects.values())
@@ -71,13 +77,17 @@ def draw(panel: plt.Axes, name: str, loss: nn.Module) -> None:
 
 
 def main() -> None:
-    """Write the picture."""
+    """Draw all panels and write the picture."""
     mpl.use("Agg")
-    figure, panels = plt.subplots(3, 4, figsize=(13, 8), sharex=True, sharey="row", layout="constrained")
-    for panel, (name, loss) in zip(panels.flat, SHOWN.items(), strict=True):
+    rows = math.ceil(len(SHOWN) / COLUMNS)
+    size = (13, 2.7 * rows)
+    figure, panels = plt.subplots(rows, COLUMNS, figsize=size, sharex=True, sharey="row", layout="constrained")
+    for panel, (name, loss) in zip(panels.flat, SHOWN.items(), strict=False):
         draw(panel, name, loss)
-    for panel in (panels[0, 0], panels[2, 2]):
-        panel.legend(fontsize="small")
+        if len(panel.lines) > 3 or panel is panels[0, 0]:
+            panel.legend(fontsize="small")
+    for panel in panels.flat[len(SHOWN) :]:
+        panel.set_axis_off()
     figure.supxlabel("score of the candidate")
     figure.supylabel("gradient at its logit, as a share of the curve's largest")
     out = Path(sys.argv[1]) if len(sys.argv) > 1 else OUT

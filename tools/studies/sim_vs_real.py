@@ -3,9 +3,9 @@
     python tools/studies/sim_vs_real.py KITTI_ROOT [--split FILE] [--sim SIMULATED_ROOT] [--out DIR]
 
 Without --sim, 400 scans are simulated first. For every bin that holds at least 1 % of the real data, the report gives
-the real and the simulated value and their ratio. Points are those inside the image. Labels are compared with all label
-files of the real root, points with its scans; of both only the frames that FILE lists, if it is given. --out also
-writes the report (simulation_bins.md) and plots.
+the real value, the simulated value and their ratio. Only points inside the image count. Labels are compared with all
+label files of the real root, and points with its scans; --split limits both to the frames that FILE lists. --out also
+writes the report (simulation_bins.md) and plots (sim_vs_real.png).
 """
 
 import argparse
@@ -35,15 +35,15 @@ HEIGHT_EDGES_M: Final = np.array([-3, -1, -0.5, -0.25, 0, 0.25, 0.5, 0.75, 1, 1.
 DISTANCE_EDGES_M: Final = np.array([0, 10, 15, 20, 25, 30, 35, 40, 50, 60, 80.0])
 INTENSITY_EDGES: Final = np.append(np.arange(20) / 20 - 1e-4, 1.0)
 CLASSES: Final = ("Car", "Van", "Truck", "Pedestrian", "Cyclist", "Tram", "Misc", "DontCare")
-# Places in the box of a car, as shares of its length, width and height; faces are in the middle of a bin, since the
-# annotators' error scatters the points about them.
+# Positions in the box of a car, as shares of its length, width and height. Each face is in the middle of a bin, because
+# annotation errors scatter the points around it.
 BOX_EDGES: Final = {
     "length": np.arange(-0.65, 0.66, 0.1),
     "width": np.arange(-0.65, 0.66, 0.1),
     "height": np.arange(0.15, 1.16, 0.1),
 }
 MIN_CAR_POINTS: Final = 30
-# Faces of a box: axis, and the quantile of the points' places that stands for the nearest surface.
+# Faces of a box: the axis, and the quantile of the positions of the points that represents the nearest surface.
 FACES: Final = {"rear": (0, 0.97), "front": (0, 0.97), "side": (1, 0.95), "top": (2, 0.98)}
 
 
@@ -53,8 +53,8 @@ class Histogram:
 
     Attributes:
         bins: Name of each bin.
-        amounts: (frame, bin): what is counted.
-        units: (frame, bin): how many things it was counted on; a bin's value is amounts over units.
+        amounts: (frame, bin): the counted quantity.
+        units: (frame, bin): number of items on which it was counted. The value of a bin is amounts over units.
     """
 
     bins: list[str]
@@ -67,7 +67,7 @@ class Histogram:
         return self.amounts.sum(0) / np.maximum(self.units.sum(0), 1e-9)
 
     def shares(self) -> ndarray:
-        """Share of the data in each bin: of the units where these differ between bins, else of the amounts."""
+        """Share of the data in each bin: of the units if these differ between bins, else of the amounts."""
         units = self.units.sum(0)
         held = self.amounts.sum(0) if (units == units[0]).all() else units
         return held / held.sum()
@@ -75,7 +75,7 @@ class Histogram:
 
 @dataclass(frozen=True)
 class FrameData:
-    """Points (those inside the image) and labels of a frame, boxes in the LiDAR frame."""
+    """Points inside the image, labels of a frame, and their boxes in the LiDAR frame."""
 
     points: ndarray
     objects: KittiObjects
@@ -83,13 +83,13 @@ class FrameData:
 
 
 def frame_names(root: Path, split: Path | None) -> list[str]:
-    """Labelled frames of a KITTI root, of a split if one is named."""
+    """Names of the labelled frames of a KITTI root, or of a split if one is given."""
     names = list_frame_ids(root / "training" / "label_2")
     return names if split is None else sorted(set(names) & set(split.read_text().split()))
 
 
 def frames(root: Path, split: Path | None = None) -> Iterator[FrameData]:
-    """Frames of a KITTI root (and split) that have a scan."""
+    """Read the frames of a KITTI root, or of a split, that have a scan."""
     training = root / "training"
     names = [name for name in frame_names(root, split) if (training / "velodyne" / f"{name}.bin").is_file()]
     labels = read_kitti_labels(training / "label_2", names)
@@ -104,14 +104,14 @@ def frames(root: Path, split: Path | None = None) -> Iterator[FrameData]:
 
 
 def beam_of(points: ndarray) -> ndarray:
-    """The laser each point came from: the one whose line of elevation passes nearest."""
+    """Beam of each point: the one whose line of elevation is nearest."""
     reach = np.hypot(points[:, 0], points[:, 1])
     slope = np.tan(np.radians(BEAM_ELEVATION_DEG))
     return np.abs(points[:, 2, None] - BEAM_ORIGIN_M - reach[:, None] * slope).argmin(1)
 
 
 def in_box_frame(points: ndarray, box: ndarray) -> ndarray:
-    """Points as shares of a box: length and width from -0.5 to 0.5, height from 0 to 1."""
+    """Positions of points as shares of a box: length and width from -0.5 to 0.5, height from 0 to 1."""
     offset = points[:, :3] - box[:3]
     cos, sin = np.cos(box[6]), np.sin(box[6])
     turned = [cos * offset[:, 0] + sin * offset[:, 1], cos * offset[:, 1] - sin * offset[:, 0], offset[:, 2]]
@@ -119,12 +119,12 @@ def in_box_frame(points: ndarray, box: ndarray) -> ndarray:
 
 
 def between(edges: ndarray, unit: str = "") -> list[str]:
-    """Names of bins."""
+    """Names of the bins between edges."""
     return [f"{low:.4g} to {high:.4g}{unit}" for low, high in zip(edges[:-1].round(3), edges[1:].round(3), strict=True)]
 
 
 def per_frame(bins: list[str], rows: list[ndarray]) -> Histogram:
-    """A histogram whose values are means per frame."""
+    """Histogram whose values are means per frame."""
     amounts = np.stack(rows).astype(float)
     return Histogram(bins, amounts, np.ones_like(amounts))
 
@@ -153,7 +153,7 @@ def point_histograms(data: list[FrameData]) -> dict[str, Histogram]:
 
 
 def car_histograms(data: list[FrameData]) -> dict[str, Histogram]:
-    """Points of labelled cars: how many against distance, how dark, and where in the box."""
+    """Points of labelled cars: number by distance, share with intensity 0, and position in the box."""
     slots = len(DISTANCE_EDGES_M) - 1
     counts = np.zeros((len(data), 5, slots))
     places = {axis: np.zeros((len(data), len(edges) - 1)) for axis, edges in BOX_EDGES.items()}
@@ -188,10 +188,10 @@ def car_histograms(data: list[FrameData]) -> dict[str, Histogram]:
 
 
 def surface_offsets_m(data: list[FrameData]) -> dict[str, ndarray]:
-    """Distance of the nearest surface of cars within 40 m from the face of the box that looks at the sensor.
+    """Distance of the nearest surface of a car from each face of its box that faces the sensor, for cars within 40 m.
 
     Returns:
-        Metres beyond (positive) or inside (negative) each face, one value per car that shows the face.
+        Metres beyond (positive) or inside (negative) each face, one value per car whose face is visible.
     """
     offsets: dict[str, list[float]] = {face: [] for face in FACES}
     for frame in data:
@@ -217,7 +217,7 @@ def surface_offsets_m(data: list[FrameData]) -> dict[str, ndarray]:
 
 
 def label_histograms(labels: KittiObjects) -> dict[str, Histogram]:
-    """What is labelled: classes, and number, distance, occlusion and truncation of cars."""
+    """Labels by class, and number, distance, occlusion and truncation of cars."""
     frame_of = np.repeat(np.arange(len(labels.frame_ids)), np.diff(labels.frame_start))
 
     def count(bin_of: ndarray, bins: list[str], which: ndarray) -> Histogram:
@@ -244,7 +244,7 @@ def label_histograms(labels: KittiObjects) -> dict[str, Histogram]:
 
 
 def measure(root: Path, split: Path | None = None) -> tuple[dict[str, Histogram], dict[str, ndarray]]:
-    """All histograms of a data set (of a split), and the offsets of its cars' surfaces."""
+    """All histograms of a data set, or of a split, and the surface offsets of its cars."""
     data = list(frames(root, split))
     labels = read_kitti_labels(root / "training" / "label_2", frame_names(root, split))
     histograms = point_histograms(data) | car_histograms(data) | label_histograms(labels)
@@ -314,8 +314,8 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path, help="real KITTI root")
-    parser.add_argument("--split", type=Path, help="names of the real frames to use; all by default")
-    parser.add_argument("--sim", type=Path, help="simulated root; made anew if not given")
+    parser.add_argument("--split", type=Path, help="file that lists the real frames to use (default: all)")
+    parser.add_argument("--sim", type=Path, help="simulated root (default: simulate one)")
     parser.add_argument("--out", type=Path, help="folder for simulation_bins.md and sim_vs_real.png")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -327,7 +327,9 @@ def main() -> None:
     print("\n".join([*summary, "", *report_offsets(real_offsets, sim_offsets)]))
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
-        (args.out / "simulation_bins.md").write_text("\n".join(["# Simulated over real, bin by bin", *details, ""]))
+        (args.out / "simulation_bins.md").write_text(
+            "\n".join(["# Simulated scans compared with real ones, bin by bin", *details, ""])
+        )
         plot(real, sim, args.out / "sim_vs_real.png")
 
 

@@ -1,12 +1,18 @@
-r"""Simulate a data set whose generator lacks one of its parts, to see what the part is worth on real scans.
+r"""Simulate a data set without one part of the simulator, to measure what this part contributes on real scans.
 
     python tools/studies/simulate_without.py shapes data/without_shapes --scans 400 --val 100
     python tools/ablation_3d.py --rows second/focal --data data/without_shapes --out work_dirs/without_shapes \
         --real data/kitti --table work_dirs/without_shapes/table.md
 
-shapes: cars and vans are boxes. gap: bodies fill their labelled boxes. noise: ranges are exact. losses: every pulse
-returns. intensity: always 0. clutter: a street with traffic and parked cars, and nothing beside it. nothing: the
-generator as it is.
+What the data set is like without each part:
+
+    shapes     cars and vans are cuboids
+    gap        bodies fill their labelled boxes
+    noise      ranges are exact
+    losses     every pulse returns
+    intensity  the intensity is always 0
+    clutter    there are only traffic and parked vehicles, and nothing beside the street
+    nothing    the simulator as it is
 """
 
 import argparse
@@ -33,7 +39,7 @@ def main() -> None:
     parser.add_argument("part", choices=PARTS)
     parser.add_argument("out", type=Path)
     parser.add_argument("--scans", type=int, default=400, help="default %(default)s")
-    parser.add_argument("--val", type=int, default=100, help="held back (default %(default)s)")
+    parser.add_argument("--val", type=int, default=100, help="validation scans (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="default %(default)s")
     options = parser.parse_args()
     with ExitStack() as replaced:
@@ -44,7 +50,7 @@ def main() -> None:
 
 
 def patches(part: str) -> Iterator[Any]:
-    """What to replace in the generator, which draws the same chance with and without."""
+    """What to replace in the simulator to leave out a part."""
     if part == "shapes":
         yield mock.patch.object(world, "_body", _box_for_vehicles(world._body))
     if part == "gap":

@@ -1,4 +1,4 @@
-"""Heads that keep the image boundary for the loss, one file each; importing the folder registers them."""
+"""Heads whose losses know which image each candidate belongs to, one per file; importing the folder registers them."""
 
 from lidar_rank.mm.heads.anchor3d import PerImageAnchor3DHead
 from lidar_rank.mm.heads.atss import PerImageATSSHead

@@ -1,8 +1,9 @@
-"""The anchor head of voxel detectors, with the image boundary kept for the loss."""
+"""The anchor head of voxel detectors, with losses that know which image each anchor belongs to."""
 
 from typing import NamedTuple
 
 import torch
+from mmdet.utils import reduce_mean
 from mmdet3d.models.dense_heads import Anchor3DHead
 from torch import Tensor
 
@@ -18,15 +19,16 @@ _UNSAMPLED_SIGMOID = {"type": "mmdet.FocalLoss", "use_sigmoid": True}
 
 @MODELS.register_module()
 class PerImageAnchor3DHead(Anchor3DHead):
-    """mmdet3d's ``Anchor3DHead`` for the losses of the core.
+    """mmdet3d's ``Anchor3DHead`` with the losses of the core.
 
-    Each image is one group of candidates, over all levels and classes; ignored anchors carry label -1. The loss gets
-    the rotated 3D IoU of each positive's regressed box with its object, differentiable. Options are the host's;
-    ``loss_cls`` and ``loss_bbox`` are losses of scope ``lidar_rank``, which normalise themselves.
+    The candidates of an image, over all levels and classes, are one group; ignored anchors have label -1. The loss also
+    gets the rotated 3D IoU of each positive's regressed box with its object, which is differentiable. Options are the
+    host's; ``loss_cls`` and ``loss_bbox`` are losses of scope ``lidar_rank``, which normalise themselves. Each loss is
+    called once per batch, whatever the batch holds.
 
     Args:
         loss_cls: Config of the classification or ranking loss.
-        prior_prob: Score that every anchor starts with: 0.01 for focal loss, 0.5 for DR loss.
+        prior_prob: Score of every anchor before training: 0.01 for focal loss, 0.5 for DR loss.
         *args: As the host's.
         **kwargs: As the host's.
     """
@@ -61,18 +63,25 @@ class PerImageAnchor3DHead(Anchor3DHead):
         level = seam.level_of_candidate(cls_scores, self.num_classes)
         losses = {
             "loss_cls": self.loss_cls(found.logits, found.labels, iou=iou, level=level),
-            "loss_bbox": self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach()),
+            "loss_bbox": self._localization(found),
         }
         if self.use_direction_classifier:
-            direction = seam.by_image(dir_cls_preds, 2)[found.positive]
-            losses["loss_dir"] = self.loss_dir(direction, found.directions, avg_factor=max(len(direction), 1))
+            losses["loss_dir"] = self._direction(found, seam.by_image(dir_cls_preds, 2)[found.positive])
         return losses
+
+    def _localization(self, found: "Matches") -> Tensor:
+        return self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach())
+
+    def _direction(self, found: "Matches", logits: Tensor) -> Tensor:
+        # Averaged over ranks, as the normalisers of the core's losses are.
+        number = reduce_mean(found.positive.sum().float()).clamp(min=1)
+        return self.loss_dir(logits, found.directions, avg_factor=number)
 
     @torch.no_grad()
     def candidates(
         self, features: list[Tensor], batch_gt_instances_3d: list, batch_input_metas: list[dict]
     ) -> seam.Candidates:
-        """Say of every anchor what the head thinks and what is true, for ``lidar_rank.analysis``.
+        """Return score, label and overlap of every anchor, for ``lidar_rank.analysis``.
 
         Args:
             features: Maps of the neck, (image, channel, y, x) each.
@@ -89,7 +98,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
 
     def _match(
         self, cls_scores: list[Tensor], bbox_preds: list[Tensor], objects: list, metas: list[dict], ignored: list | None
-    ) -> "_Matches":
+    ) -> "Matches":
         _check_objects(objects, metas)
         anchors, labels, box_targets, directions = self._targets(cls_scores, objects, metas, ignored)
         positive = is_object(labels, self.num_classes)
@@ -97,10 +106,10 @@ class PerImageAnchor3DHead(Anchor3DHead):
         priors = anchors.expand(len(labels), -1, -1)[positive]
         iou = paired_iou_3d(*(self.bbox_coder.decode(priors, side) for side in deltas))
         logits = seam.by_image(cls_scores, self.num_classes)
-        return _Matches(logits, labels, positive, deltas, directions[positive], iou)
+        return Matches(logits, labels, positive, deltas, directions[positive], iou)
 
     def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
-        """Anchors (candidate, 7), then labels, encoded boxes and directions by (image, candidate, ...)."""
+        """Return anchors (candidate, 7), then labels, encoded boxes and directions (image, candidate, ...)."""
         sizes = [level.shape[-2:] for level in cls_scores]
         anchors_of_images = self.get_anchors(sizes, metas, device=cls_scores[0].device)
         anchors = torch.cat([level.reshape(-1, self.box_code_size) for level in anchors_of_images[0]])
@@ -112,25 +121,24 @@ class PerImageAnchor3DHead(Anchor3DHead):
         )
         return anchors, labels.masked_fill(label_weights == 0, -1), boxes, directions
 
-    def _angle_by_sine(self, deltas: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-        return self.add_sin_difference(deltas, wanted) if self.diff_rad_by_sin else (deltas, wanted)
+    def _angle_by_sine(self, deltas: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        return self.add_sin_difference(deltas, targets) if self.diff_rad_by_sin else (deltas, targets)
 
 
-class _Matches(NamedTuple):
-    """Anchors of a batch beside what they are to learn."""
+class Matches(NamedTuple):
+    """Predictions and training targets of the anchors of a batch."""
 
     logits: Tensor  # (image, candidate, class)
     labels: Tensor  # (image, candidate)
     positive: Tensor  # (image, candidate)
-    deltas: tuple[Tensor, Tensor]  # (positive, 7) each: predicted, wanted
-    directions: Tensor  # (positive,)
-    iou: Tensor  # (positive,), of the regressed boxes, differentiable
+    deltas: tuple[Tensor, Tensor]  # (positive, 7) each: predicted, target
+    directions: Tensor  # (positive,), targets
+    iou: Tensor  # (positive,), overlap of the regressed boxes with their objects, differentiable
 
 
 def _check_objects(objects: list, metas: list[dict]) -> None:
-    """Refuse objects that no assigner can match; the host trains on them in silence."""
+    """Refuse objects that no assigner can match; the host would train on them without a warning."""
     for instances, meta in zip(objects, metas, strict=True):
         boxes = instances.bboxes_3d if isinstance(instances.bboxes_3d, Tensor) else instances.bboxes_3d.tensor
-        checked_boxes(
-            boxes.detach().cpu(), f"objects of scan {meta.get('lidar_path', 'without a path')}", allow_wider=True
-        )
+        name = f"{meta.get('lidar_path', 'a scan without a path')}: objects"
+        checked_boxes(boxes.detach().cpu(), name, allow_wider=True)

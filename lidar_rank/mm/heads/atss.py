@@ -1,4 +1,4 @@
-"""The head of ATSS, with the image boundary kept for the loss."""
+"""The head of ATSS, with losses that know which image each candidate belongs to."""
 
 import torch
 from mmdet.models.dense_heads import ATSSHead
@@ -13,9 +13,9 @@ from lidar_rank.mm.registry import MODELS
 
 @MODELS.register_module()
 class PerImageATSSHead(PerImageHead, ATSSHead):
-    """mmdet's ``ATSSHead`` for the losses of the core; see :class:`PerImageHead`.
+    """mmdet's ``ATSSHead`` with the losses of the core; see :class:`PerImageHead`.
 
-    Centerness is trained as in the host, and weighs a localization loss on boxes.
+    Centerness is trained as in the host, and its targets weight a localization loss on boxes.
     """
 
     def loss_by_feat(
@@ -32,11 +32,11 @@ class PerImageATSSHead(PerImageHead, ATSSHead):
         sizes = [level.shape[-2:] for level in bbox_preds]
         anchors = torch.cat(self.prior_generator.grid_priors(sizes, device=bbox_preds[0].device))
         match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
-        wanted = self.centerness_target(anchors.expand(len(match.labels), -1, -1)[match.positive], match.boxes_wanted)
+        targets = self.centerness_target(anchors.expand(len(match.labels), -1, -1)[match.positive], match.box_targets)
         centerness = seam.by_image(centernesses, 1)[match.positive].squeeze(1)
         number = reduce_mean(match.positive.sum().float()).clamp(min=1)
         return {
             "loss_cls": self.classification(cls_scores, match),
-            "loss_bbox": self.localization(match, weight=wanted),
-            "loss_centerness": self.loss_centerness(centerness, wanted, avg_factor=number),
+            "loss_bbox": self.localization(match, weight=targets),
+            "loss_centerness": self.loss_centerness(centerness, targets, avg_factor=number),
         }

@@ -1,4 +1,4 @@
-"""FoveaBox's head, with the image boundary kept for the loss."""
+"""FoveaBox's head, with losses that know which image each candidate belongs to."""
 
 import math
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from lidar_rank.labels import is_object
 from lidar_rank.mm import seam
-from lidar_rank.mm.heads.per_image import Match, PerImageHead
+from lidar_rank.mm.heads.per_image import Match, PerImageHead, paired_iou
 from lidar_rank.mm.registry import MODELS
 
 
 @MODELS.register_module()
 class PerImageFoveaHead(PerImageHead, FoveaHead):
-    """mmdet's ``FoveaHead`` for the losses of the core; see :class:`PerImageHead`.
+    """mmdet's ``FoveaHead`` with the losses of the core; see :class:`PerImageHead`.
 
     As in the host, regions to ignore have no effect.
     """
@@ -24,18 +24,20 @@ class PerImageFoveaHead(PerImageHead, FoveaHead):
     def match(
         self, bbox_preds: list[Tensor], objects: list[InstanceData], metas: list[dict], ignored: list | None
     ) -> Match:
-        """Give each point of each image its object, as the host does."""
+        """Match the points of each image with its objects, as the host does."""
         del metas, ignored
         sizes, like = [level.shape[-2:] for level in bbox_preds], bbox_preds[0]
         points = self.prior_generator.grid_priors(sizes, dtype=like.dtype, device=like.device)
         targets = multi_apply(self._get_targets_single, objects, featmap_size_list=sizes, priors_list=points)
-        labels, wanted = (
+        labels, delta_targets = (
             torch.stack([torch.cat([level.flatten(0, 1) for level in image]) for image in images]) for images in targets
         )
         positive = is_object(labels, self.num_classes)
         edge = like.new_tensor(self.base_edge_list)[seam.level_of_candidate(bbox_preds, 4)]
         point, edge = torch.cat(points).expand(len(labels), -1, -1)[positive], edge.expand_as(labels)[positive]
-        deltas, wanted = seam.by_image(bbox_preds, 4)[positive], wanted[positive]
+        deltas, delta_targets = seam.by_image(bbox_preds, 4)[positive], delta_targets[positive]
         everywhere = (math.inf, math.inf)
-        boxes, boxes_wanted = (self._bbox_decode(point, encoded, edge, everywhere) for encoded in (deltas, wanted))
-        return Match(labels, positive, deltas, wanted, boxes, boxes_wanted)
+        boxes, box_targets = (
+            self._bbox_decode(point, encoded, edge, everywhere) for encoded in (deltas, delta_targets)
+        )
+        return Match(labels, positive, deltas, delta_targets, boxes, box_targets, paired_iou(boxes, box_targets))

@@ -1,4 +1,4 @@
-"""What the dense heads of mmdet share here: they keep the image boundary for the loss."""
+"""What our versions of mmdet's dense heads share: losses that know which image each candidate belongs to."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from lidar_rank.labels import is_object
 from lidar_rank.mm import seam
 from lidar_rank.mm.registry import MODELS
 
-# The host's constructors decide by the loss whether there is a channel for background.
+# The host's constructors decide by the type of the loss whether there is a channel for background.
 _SIGMOID_SCORES = {"type": "mmdet.FocalLoss", "use_sigmoid": True}
 
 
@@ -22,24 +22,22 @@ class Match(NamedTuple):
     labels: Tensor  # (image, candidate), as the losses take them
     positive: Tensor  # (image, candidate)
     deltas: Tensor  # regressed
-    deltas_wanted: Tensor  # boxes if the head regresses boxes
-    boxes: Tensor  # left, top, right, bottom in pixels
-    boxes_wanted: Tensor
-
-    def iou(self) -> Tensor:
-        """Overlap (positive,) of each regressed box with its object, differentiable."""
-        return bbox_overlaps(self.boxes, self.boxes_wanted, is_aligned=True)
+    delta_targets: Tensor  # boxes if the head regresses boxes
+    boxes: Tensor  # regressed: left, top, right, bottom in pixels
+    box_targets: Tensor
+    iou: Tensor  # (positive,), overlap of each regressed box with its object, differentiable
 
 
 class PerImageHead:
-    """What the dense heads share; stands before a head of the host among a class's bases.
+    """Mixin for a dense head of the host; among the bases of a class it stands before that head.
 
-    Each image is one group of candidates, over all levels and classes; ignored candidates carry label -1. The loss gets
-    the level of each candidate and the overlap of each positive's regressed box with its object, differentiable.
+    The candidates of an image, over all levels and classes, are one group; ignored candidates have label -1. The loss
+    also gets the level of each candidate, and the overlap of each positive's regressed box with its object, which is
+    differentiable. Each loss is called once per batch, whatever the batch holds.
 
     Args:
         loss_cls: Config of the classification or ranking loss, of scope ``lidar_rank``; it normalises itself.
-        prior_prob: Score that every candidate starts with: 0.01 for focal loss, 0.5 for DR loss.
+        prior_prob: Score of every candidate before training: 0.01 for focal loss, 0.5 for DR loss.
         *args: As the host's.
         **kwargs: As the host's. ``loss_bbox`` is a localization loss of scope ``lidar_rank`` on encoded boxes, or with
             ``reg_decoded_bbox=True`` one of the host on boxes.
@@ -73,7 +71,7 @@ class PerImageHead:
         batch_img_metas: list[dict],
         batch_gt_instances_ignore: list[InstanceData] | None = None,
     ) -> seam.Candidates:
-        """Say of every candidate what the head thinks and what is true, for ``lidar_rank.analysis``.
+        """Return score, label and overlap of every candidate, for ``lidar_rank.analysis``.
 
         Args:
             features: Maps of the neck, (image, channel, y, x) each.
@@ -83,57 +81,63 @@ class PerImageHead:
         """
         cls_scores, bbox_preds, *_ = self(features)
         match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
-        iou = seam.iou_of_candidates(match.iou(), match.positive)
+        iou = seam.iou_of_candidates(match.iou, match.positive)
         return seam.Candidates(seam.by_image(cls_scores, self.num_classes).sigmoid(), match.labels, iou)
 
     def match(
         self, bbox_preds: list[Tensor], objects: list[InstanceData], metas: list[dict], ignored: list | None
     ) -> Match:
-        """Give each anchor of each image its object, as the host's assigner does."""
+        """Match the anchors of each image with its objects, as the host's assigner does."""
         sizes = [level.shape[-2:] for level in bbox_preds]
         anchors, valid = self.get_anchors(sizes, metas, device=bbox_preds[0].device)
         priors = torch.cat(anchors[0]).expand(len(metas), -1, -1)
-        *_, labels, weights, wanted, _, _ = self.get_targets(anchors, valid, objects, metas, ignored)
-        labels, weights, wanted = (torch.cat(levels, dim=1) for levels in (labels, weights, wanted))
+        *_, labels, weights, targets, _, _ = self.get_targets(anchors, valid, objects, metas, ignored)
+        labels, weights, targets = (torch.cat(levels, dim=1) for levels in (labels, weights, targets))
         labels = labels.masked_fill(weights == 0, -1)
         positive = is_object(labels, self.num_classes)
-        priors, wanted = priors[positive], wanted[positive]
+        priors, targets = priors[positive], targets[positive]
         deltas = seam.by_image(bbox_preds, self.bbox_coder.encode_size)[positive]
-        boxes_wanted = wanted if self.reg_decoded_bbox else self.bbox_coder.decode(priors, wanted)
-        return Match(labels, positive, deltas, wanted, self.bbox_coder.decode(priors, deltas), boxes_wanted)
+        boxes = self.bbox_coder.decode(priors, deltas)
+        box_targets = targets if self.reg_decoded_bbox else self.bbox_coder.decode(priors, targets)
+        return Match(labels, positive, deltas, targets, boxes, box_targets, paired_iou(boxes, box_targets))
 
     def classification(self, cls_scores: list[Tensor], match: Match) -> Tensor:
         """Classification or ranking loss of all images."""
         return self.loss_cls(
             seam.by_image(cls_scores, self.num_classes),
             match.labels,
-            iou=seam.iou_of_candidates(match.iou(), match.positive),
+            iou=seam.iou_of_candidates(match.iou, match.positive),
             level=seam.level_of_candidate(cls_scores, self.num_classes),
         )
 
     def localization(self, match: Match, weight: Tensor | None = None) -> Tensor:
         """Localization loss of all positives; ``weight`` (positive,) is for the host's losses on boxes."""
         if not self.reg_decoded_bbox:
-            return self.loss_bbox(match.deltas, match.deltas_wanted, iou=match.iou().detach())
+            return self.loss_bbox(match.deltas, match.delta_targets, iou=match.iou.detach())
         weight = match.boxes.new_ones(len(match.boxes)) if weight is None else weight
         total = reduce_mean(weight.sum()).clamp(min=1)
-        return self.loss_bbox(match.boxes, match.boxes_wanted, weight=weight, avg_factor=total)
+        return self.loss_bbox(match.boxes, match.box_targets, weight=weight, avg_factor=total)
+
+
+def paired_iou(boxes: Tensor, targets: Tensor) -> Tensor:
+    """Overlap (positive,) of each box with its target, both (positive, 4), differentiable."""
+    return bbox_overlaps(boxes, targets, is_aligned=True)
 
 
 def check_objects(objects: list[InstanceData], metas: list[dict], num_classes: int) -> None:
-    """Refuse boxes and labels that the host would train on in silence.
+    """Refuse boxes and labels that the host would train on without a warning.
 
-    A box without area has no overlap with any anchor; the host then makes every anchor that overlaps it as little a
-    positive of it. A label beyond the classes counts as background.
+    A box without area has an overlap of zero with every anchor, and the host then makes every anchor a positive of it.
+    A label beyond the classes counts as background.
 
     Raises:
         ValueError: a box has no area or is not finite, or a label is not one of the head's classes.
     """
     for image, meta in zip(objects, metas, strict=True):
         boxes, labels = image.bboxes, image.labels
-        whole = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
-        known = (labels >= 0) & (labels < num_classes)
-        if (whole & known).all():
+        valid = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        known = is_object(labels, num_classes)
+        if (valid & known).all():
             continue
         name = meta.get("img_path", "an image")
         if not known.all():
@@ -142,6 +146,6 @@ def check_objects(objects: list[InstanceData], metas: list[dict], num_classes: i
                 f" {num_classes - 1}: num_classes and the data set's metainfo must name the same classes"
             )
         raise ValueError(
-            f"{name}: box {boxes[~whole][0].tolist()} (left, top, right, bottom) has no area inside the image; correct"
+            f"{name}: box {boxes[~valid][0].tolist()} (left, top, right, bottom) has no area inside the image; correct"
             " the label, or leave such boxes out with dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1))"
         )

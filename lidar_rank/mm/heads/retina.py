@@ -1,4 +1,4 @@
-"""RetinaNet's head, with the image boundary kept for the loss."""
+"""RetinaNet's head, with losses that know which image each candidate belongs to."""
 
 from mmdet.models.dense_heads import RetinaHead
 
@@ -8,4 +8,4 @@ from lidar_rank.mm.registry import MODELS
 
 @MODELS.register_module()
 class PerImageRetinaHead(PerImageHead, RetinaHead):
-    """mmdet's ``RetinaHead`` for the losses of the core; see :class:`PerImageHead`."""
+    """mmdet's ``RetinaHead`` with the losses of the core; see :class:`PerImageHead`."""

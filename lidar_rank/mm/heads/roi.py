@@ -2,10 +2,10 @@
 
 import torch
 from mmdet.models.roi_heads.bbox_heads import Shared2FCBBoxHead
-from mmdet.structures.bbox import bbox_overlaps
 from torch import Tensor
 
 from lidar_rank.labels import is_object
+from lidar_rank.mm.heads.per_image import paired_iou
 from lidar_rank.mm.registry import MODELS
 
 
@@ -13,15 +13,15 @@ from lidar_rank.mm.registry import MODELS
 class BalancedBBoxHead(Shared2FCBBoxHead):
     """mmdet's ``Shared2FCBBoxHead`` of Faster R-CNN with a localization loss of the core.
 
-    The loss gets the overlap of each positive's regressed box with its object and normalises itself, by the positives
-    where the host divides by all sampled regions. Classification is the host's.
+    The loss also gets the overlap of each positive's regressed box with its object. It normalises itself by the number
+    of positives, where the host divides by the number of all sampled regions. Classification is the host's.
 
     Args:
         *args: As the host's.
         **kwargs: As the host's. ``loss_bbox`` is a localization loss of scope ``lidar_rank``, on encoded boxes.
 
     Raises:
-        ValueError: ``reg_decoded_bbox`` is asked for.
+        ValueError: ``reg_decoded_bbox`` is True.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -48,7 +48,6 @@ class BalancedBBoxHead(Shared2FCBBoxHead):
         deltas = bbox_pred[positive].float().unflatten(1, (-1, self.bbox_coder.encode_size))
         own_class = torch.zeros_like(labels) if self.reg_class_agnostic else labels
         deltas = deltas[torch.arange(len(deltas), device=deltas.device), own_class[positive]]
-        priors, wanted = rois[positive, 1:], bbox_targets[positive]
-        boxes, boxes_wanted = self.bbox_coder.decode(priors, deltas), self.bbox_coder.decode(priors, wanted)
-        iou = bbox_overlaps(boxes, boxes_wanted, is_aligned=True)
-        return {**losses, "loss_bbox": self.loss_bbox(deltas, wanted, iou=iou.detach())}
+        priors, targets = rois[positive, 1:], bbox_targets[positive]
+        iou = paired_iou(*(self.bbox_coder.decode(priors, encoded) for encoded in (deltas, targets)))
+        return {**losses, "loss_bbox": self.loss_bbox(deltas, targets, iou=iou.detach())}

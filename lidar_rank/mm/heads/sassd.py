@@ -1,7 +1,8 @@
-"""The head of SA-SSD: anchors on seen ground, and confidences read from the parts of each box."""
+"""The head of SA-SSD: scores of the anchors on occupied ground, and confidences of the boxes that they propose."""
 
 import math
-from collections.abc import Iterable
+from functools import partial
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import torch
@@ -11,13 +12,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D, wrap_angle
+from lidar_rank.losses import GHMRLoss
 from lidar_rank.mm import seam
-from lidar_rank.mm.heads.anchor3d import PerImageAnchor3DHead
+from lidar_rank.mm.assigner import AnchorAssigner
+from lidar_rank.mm.heads.anchor3d import Matches, PerImageAnchor3DHead
 from lidar_rank.mm.registry import MODELS
 from lidar_rank.mm.sassd import SASSDFeatures
 from lidar_rank.models.sassd import OccupiedAnchors, confidence_targets
-
-_OUT_OF_REACH_M = 1e5
 
 
 class _Proposals(NamedTuple):
@@ -29,12 +30,19 @@ class _Proposals(NamedTuple):
 
 @MODELS.register_module()
 class SASSDHead(PerImageAnchor3DHead):
-    """Scores and boxes of anchors, the best of which become proposals; part-sensitive warping gives their confidence.
+    """Head of SA-SSD: anchors that score well become proposals, and part-sensitive warping gives their confidence.
 
-    Anchors without more than one occupied voxel column under them take part neither in training nor in testing. Box and
-    direction losses are over the positives of each scan, then over scans. Proposals are the decoded boxes of anchors
-    that score above a threshold, in training the objects too; they carry gradient from their confidence to the box
-    regression. A proposal is positive from a 3D overlap of 0.7, and so is each object's best.
+    Only anchors with more than one occupied voxel column under them take part in training and testing. Proposals are
+    the decoded boxes of anchors that score above a threshold; in training the objects are added to them. The gradient
+    of a proposal's confidence reaches the box regression. A proposal is positive if it overlaps an object by at least
+    0.7 in 3D or is the best proposal of an object.
+
+    The authors average box and direction losses over the positives of each scan and then over the scans. Each loss is
+    called once per batch all the same, because losses may keep state from call to call: ``loss_bbox`` is averaged in
+    this way if it gives one value per positive (``reduction="none"``), and taken as it is if it gives the loss of the
+    batch. GHM-R gives the loss of the batch: its values per positive are normalised over the batch already.
+
+    Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
 
     Args:
         point_cloud_range: x_min, y_min, z_min, x_max, y_max, z_max of the voxel grid, in metres.
@@ -42,13 +50,14 @@ class SASSDHead(PerImageAnchor3DHead):
         part_warping: Config of :class:`lidar_rank.models.sassd.PartSensitiveWarping`.
         loss_part: Config of the loss of the confidences, one row per scan; it is divided by the number of scans.
         proposal_score_thr: Score above which an anchor's box is a proposal.
-        prior_prob: Score that every anchor starts with; None starts with torch's own initialisation, as the authors do.
-        test_cfg: ``score_thr`` of the confidence and ``nms_thr``, overlap seen from above, of a class.
+        prior_prob: Score of every anchor before training; None keeps torch's own initialisation, as the authors do.
+        test_cfg: ``score_thr`` of the confidence, and ``nms_thr``, the overlap seen from above of boxes of one class.
         *args: As :class:`PerImageAnchor3DHead`.
         **kwargs: As :class:`PerImageAnchor3DHead`.
 
     Raises:
-        ValueError: ``use_direction_classifier`` is False.
+        ValueError: ``use_direction_classifier`` is False, an assigner is not :class:`AnchorAssigner`, or ``loss_bbox``
+            is GHM-R with ``reduction="none"``.
     """
 
     def __init__(
@@ -65,6 +74,18 @@ class SASSDHead(PerImageAnchor3DHead):
         super().__init__(*args, **kwargs)
         if not self.use_direction_classifier:
             raise ValueError("SASSDHead turns its proposals by their direction: use_direction_classifier must be True")
+        assigners = getattr(self, "bbox_assigner", [])
+        for assigner in assigners if isinstance(assigners, list) else [assigners]:
+            if not isinstance(assigner, AnchorAssigner):
+                raise ValueError(
+                    "SASSDHead assigns objects among occupied anchors only, for which train_cfg.assigner must be"
+                    f" lidar_rank.AnchorAssigner, got {type(assigner).__name__}"
+                )
+        if isinstance(self.loss_bbox, GHMRLoss) and self.loss_bbox.options.get("reduction") == "none":
+            raise ValueError(
+                "loss_bbox: the values of GHMRLoss are normalised over the batch, and SASSDHead would average them over"
+                ' each scan again: leave out reduction="none"'
+            )
         self.init_cfg, self.prior_prob = None, prior_prob
         self.proposal_score_thr = proposal_score_thr
         self.part_warping, self.loss_part = MODELS.build(part_warping), MODELS.build(loss_part)
@@ -72,7 +93,7 @@ class SASSDHead(PerImageAnchor3DHead):
         self._occupied_anchors: dict[tuple[int, int], OccupiedAnchors] = {}
 
     def init_weights(self) -> None:
-        """Let all scores start at ``prior_prob``, if there is one."""
+        """Make all scores start at ``prior_prob``, if it is given."""
         super().init_weights()
         if self.prior_prob is not None:
             nn.init.constant_(self.conv_cls.bias, math.log(self.prior_prob / (1 - self.prior_prob)))
@@ -96,36 +117,17 @@ class SASSDHead(PerImageAnchor3DHead):
         losses["loss_part"] = self._loss_of_parts(x.part_map, proposals, boxes)
         return losses
 
-    def loss_by_feat(
-        self,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        dir_cls_preds: list[Tensor],
-        batch_gt_instances_3d: list,
-        batch_input_metas: list[dict],
-        batch_gt_instances_ignore: list | None = None,
-    ) -> dict[str, Tensor]:
-        """Losses of anchors; arguments as the host's, with ``occupied`` (anchor,) in the meta data of each scan."""
-        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore)
-        iou = seam.iou_of_candidates(found.iou, found.positive)
-        level = seam.level_of_candidate(cls_scores, self.num_classes)
-        of_scan = found.positive.sum(1).tolist()
-        pred, wanted = (side.split(of_scan) for side in self._angle_by_sine(*found.deltas))
-        overlaps = found.iou.detach().split(of_scan)
-        facing = seam.by_image(dir_cls_preds, 2)[found.positive].split(of_scan)
-        directions = found.directions.split(of_scan)
-        return {
-            "loss_cls": self.loss_cls(found.logits, found.labels, iou=iou, level=level),
-            "loss_bbox": _mean(self.loss_bbox(a, b, iou=c) for a, b, c in zip(pred, wanted, overlaps, strict=True)),
-            "loss_dir": _mean(
-                self.loss_dir(a, b, avg_factor=max(len(a), 1)) for a, b in zip(facing, directions, strict=True)
-            ),
-        }
+    def _localization(self, found: Matches) -> Tensor:
+        loss = super()._localization(found)
+        return (loss * _share_of_positives(found.positive)).sum() if loss.ndim else loss
+
+    def _direction(self, found: Matches, logits: Tensor) -> Tensor:
+        return self.loss_dir(logits, found.directions, weight=_share_of_positives(found.positive), avg_factor=1)
 
     def candidates(
         self, features: SASSDFeatures, batch_gt_instances_3d: list, batch_input_metas: list[dict]
     ) -> seam.Candidates:
-        """As :meth:`PerImageAnchor3DHead.candidates`; anchors on ground that was not seen are ignored."""
+        """As :meth:`PerImageAnchor3DHead.candidates`; anchors on ground that is not occupied are ignored."""
         return super().candidates(features, batch_gt_instances_3d, self._with_occupied(features, batch_input_metas))
 
     @torch.no_grad()
@@ -154,7 +156,7 @@ class SASSDHead(PerImageAnchor3DHead):
         )
 
     def _with_occupied(self, x: SASSDFeatures, metas: list[dict]) -> list[dict]:
-        """The meta data of each scan with a mask (anchor,) of the anchors on occupied voxel columns."""
+        """Add to the meta data of each scan which anchors (anchor,) are on occupied ground, as ``occupied``."""
         size = tuple(x.box_map.shape[-2:])
         if size not in self._occupied_anchors:
             self._occupied_anchors[size] = OccupiedAnchors(self._anchors(size, "cpu"), **self._grid)
@@ -169,22 +171,33 @@ class SASSDHead(PerImageAnchor3DHead):
         return anchors.reshape(-1, self.box_code_size)
 
     def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
-        """As the host's, among occupied anchors; the others lie out of every object's reach and are ignored."""
+        """As the host's, among occupied anchors; the others are ignored."""
+        anchors, labels, boxes, directions = super()._targets(cls_scores, objects, metas, ignored)
+        # The host does not call the assigner for a scan without objects.
         occupied = torch.stack([meta["occupied"] for meta in metas])
-        (level,) = self.prior_generator.grid_anchors([cls_scores[0].shape[-2:]], device=cls_scores[0].device)
-        reachable = []
-        for own in occupied:
-            anchors = level.clone()
-            anchors[..., 0] += _OUT_OF_REACH_M * ~own.view(level.shape[:-1])
-            reachable.append([anchors])
-        (labels,), (weights,), (boxes,), _, (directions,), *_ = self.anchor_target_3d(
-            reachable, objects, metas, ignored, num_classes=self.num_classes, sampling=False
+        return anchors, labels.masked_fill(~occupied, -1), boxes, directions
+
+    def anchor_target_single_assigner(
+        self,
+        bbox_assigner: AnchorAssigner,
+        anchors: Tensor,
+        gt_instance_3d: InstanceData,
+        gt_instance_ignore: InstanceData | None,
+        input_meta: dict,
+        *args,
+    ) -> tuple:
+        """As the host's, with the occupied ones among ``anchors`` passed to the assigner."""
+        occupied = input_meta["occupied"]
+        if isinstance(self.bbox_assigner, list):  # one assigner per anchor size
+            sizes = len(self.bbox_assigner)
+            occupied = occupied.view(-1, sizes, self.num_anchors // sizes)[:, self.bbox_assigner.index(bbox_assigner)]
+        masked = SimpleNamespace(assign=partial(bbox_assigner.assign, usable=occupied.flatten()))
+        return super().anchor_target_single_assigner(
+            masked, anchors, gt_instance_3d, gt_instance_ignore, input_meta, *args
         )
-        labels = labels.masked_fill(~occupied | (weights == 0), -1)
-        return level.reshape(-1, self.box_code_size), labels, boxes, directions
 
     def _proposals(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[_Proposals]:
-        """Boxes of the occupied anchors of each scan that score well enough."""
+        """Return the decoded boxes of the occupied anchors of each scan that score above the threshold."""
         cls_scores, bbox_preds, dir_cls_preds = outs
         scores, labels = seam.by_image(cls_scores, self.num_classes).sigmoid().max(-1)
         deltas = seam.by_image(bbox_preds, self.box_code_size)
@@ -195,13 +208,13 @@ class SASSDHead(PerImageAnchor3DHead):
             rows = ((scores[scan] > self.proposal_score_thr) & meta["occupied"]).nonzero().squeeze(1)
             boxes = self.bbox_coder.decode(anchors[rows], deltas[scan, rows])
             boxes = self._facing(boxes, directions[scan, rows])
-            # Early in training exp() of a size overflows now and then: such a box is nowhere.
-            real = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
-            found.append(_Proposals(boxes[real], labels[scan, rows][real]))
+            # Early in training exp() of a size sometimes overflows: such a box has no place.
+            valid = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
+            found.append(_Proposals(boxes[valid], labels[scan, rows][valid]))
         return found
 
     def _facing(self, boxes: Tensor, directions: Tensor) -> Tensor:
-        """Turn the boxes to the half circle that the direction classifier says."""
+        """Turn the boxes into the half circle that the direction classifier predicts."""
         yaw = wrap_angle(boxes[:, 6], self.dir_offset - self.dir_limit_offset * math.pi, math.pi)
         return torch.cat([boxes[:, :6], (yaw + math.pi * directions)[:, None]], dim=1)
 
@@ -218,5 +231,7 @@ class SASSDHead(PerImageAnchor3DHead):
         ) / len(boxes)
 
 
-def _mean(losses: Iterable[Tensor]) -> Tensor:
-    return torch.stack(list(losses)).mean()
+def _share_of_positives(positive: Tensor) -> Tensor:
+    """Weight (positive,) of each positive in a mean over the positives of each scan and then over the scans."""
+    share = 1 / (len(positive) * positive.sum(1, keepdim=True).clamp(min=1))
+    return share.expand_as(positive)[positive]

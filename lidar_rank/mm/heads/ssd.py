@@ -1,4 +1,4 @@
-"""SSD's head, with the image boundary kept for the loss."""
+"""SSD's head, with losses that know which image each candidate belongs to."""
 
 import math
 
@@ -13,15 +13,15 @@ from lidar_rank.mm.registry import MODELS
 
 @MODELS.register_module()
 class PerImageSSDHead(PerImageHead, SSDHead):
-    """mmdet's ``SSDHead`` for the losses of the core, with one score per class and none for background.
+    """mmdet's ``SSDHead`` with the losses of the core, with one score per class and none for background.
 
-    As in the host, the ``neg_pos_ratio`` hardest background anchors per positive of an image count, the others are
-    ignored; without ``train_cfg.neg_pos_ratio`` all count.
+    As in the host, only the ``neg_pos_ratio`` hardest background anchors per positive of an image are trained on, and
+    the others are ignored; without ``train_cfg.neg_pos_ratio`` all are trained on.
 
     Args:
         loss_cls: As in :class:`PerImageHead`.
         loss_bbox: As in :class:`PerImageHead`.
-        prior_prob: Score that every anchor starts with.
+        prior_prob: Score of every anchor before training.
         *args: As the host's.
         **kwargs: As the host's.
     """
@@ -37,13 +37,13 @@ class PerImageSSDHead(PerImageHead, SSDHead):
         super()._init_layers()
 
     def init_weights(self) -> None:
-        """Initialise as the host, then start all scores at ``prior_prob``."""
+        """Initialise as the host does, then make all scores start at ``prior_prob``."""
         super().init_weights()
         for layers in self.cls_convs:
             nn.init.constant_(layers[-1].bias, bias_init_with_prob(self.prior_prob))
 
     def classification(self, cls_scores: list[Tensor], match: Match) -> Tensor:
-        """Classification loss of all images, over the anchors that count."""
+        """Classification loss of all images, without the easy background anchors."""
         ratio = self.train_cfg.get("neg_pos_ratio")
         if ratio is not None:
             match = match._replace(labels=self._without_easy(cls_scores, match, ratio))

@@ -1,4 +1,4 @@
-"""SA-SSD as plain torch modules, with its occupancy mask and its training targets; the host's side is in ``mm``.
+"""SA-SSD as plain torch modules, with its occupancy mask and its training targets; detector and head are in ``mm``.
 
 Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
 """

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lidar_rank.labels import is_object
 from lidar_rank.losses import sigmoid_focal_loss, smooth_l1_loss
 from lidar_rank.models.sassd.backbone import VoxelLevel
 from lidar_rank.models.sassd.interpolation import interpolate
@@ -13,7 +14,7 @@ from lidar_rank.models.sassd.targets import EDGE_BELOW_CENTRE, auxiliary_targets
 
 
 class AuxiliaryNetwork(nn.Module):
-    """Predicts from voxel features whether each point lies in an object, and where it lies from the object's centre.
+    """Predicts whether each point lies in an object, and the offset of the point from the object's centre.
 
     Voxel features of each level are interpolated at the points, concatenated, and passed through linear layers without
     bias or activation. The network adds losses in training; detections do not depend on it.
@@ -25,8 +26,8 @@ class AuxiliaryNetwork(nn.Module):
         point_cloud_range_m: x_min, y_min, z_min, x_max, y_max, z_max of the voxel grid.
         level_channels: Width of each level.
         hidden_channels: Width between the linear layers.
-        centre: Height of an object's centre above its bottom: ``"half_height"``, or ``"half_width"``, which the
-            authors' code takes.
+        centre: Height of an object's centre above its bottom: ``"half_height"``, or ``"half_width"`` as in the
+            authors' code.
 
     Raises:
         ValueError: ``centre`` is unknown.
@@ -52,7 +53,7 @@ class AuxiliaryNetwork(nn.Module):
     def forward(
         self, points: Float[Tensor, "point 4"], levels: Sequence[VoxelLevel]
     ) -> tuple[Float[Tensor, " point"], Float[Tensor, "point 3"]]:
-        """Logits of lying in an object, and the way from the object's centre to the point in metres.
+        """Return a logit that each point lies in an object, and its offset from the object's centre in metres.
 
         Args:
             points: Scan, x, y, z, in metres.
@@ -64,7 +65,7 @@ class AuxiliaryNetwork(nn.Module):
             return self.foreground(hidden).squeeze(1), self.offset(hidden)
 
     def voxel_centres(self, level: VoxelLevel) -> Float[Tensor, "voxel 4"]:
-        """Scan, x, y, z of the centre of each voxel, in metres."""
+        """Scan, x, y and z of the centre of each voxel, in metres."""
         size = level.features.new_tensor(self.voxel_size_m) * level.stride
         origin = level.features.new_tensor(self.origin_m)
         centres = (level.indices[:, [3, 2, 1]] + 0.5) * size + origin
@@ -78,7 +79,7 @@ class AuxiliaryNetwork(nn.Module):
     ) -> dict[str, Float[Tensor, ""]]:
         """Focal loss of the foreground and smooth L1 of the offsets.
 
-        Both are over the number of foreground points of the batch, then over the number of scans.
+        Both are divided by the number of foreground points of the batch, and by the number of scans.
 
         Args:
             points: Scan, x, y, z, in metres.
@@ -89,9 +90,9 @@ class AuxiliaryNetwork(nn.Module):
             ValueError: a box is not finite or has a negative size.
         """
         logits, offsets_m = self(points, levels)
-        labels, wanted_m = auxiliary_targets(points, objects, self.centre)
-        inside = labels == 0
+        labels, targets_m = auxiliary_targets(points, objects, self.centre)
+        inside = is_object(labels, 1)
         foreground = sigmoid_focal_loss(logits[None, :, None], labels[None])
-        centre = smooth_l1_loss(offsets_m[inside], wanted_m[inside])
+        centre = smooth_l1_loss(offsets_m[inside], targets_m[inside])
         scans = max(len(objects), 1)
         return {"loss_aux_foreground": foreground / scans, "loss_aux_centre": centre / scans}

@@ -21,10 +21,10 @@ class VoxelLevel(NamedTuple):
 
 
 class SparseBackbone(nn.Module):
-    """Stages of submanifold convolutions, each after the first at half the resolution of the one before.
+    """Stages of submanifold convolutions; each stage after the first has half the resolution of the one before.
 
-    Every convolution is without bias and followed by batch normalisation and ReLU. At the end the height is folded into
-    the channels.
+    Every convolution is without bias and followed by batch normalisation and ReLU. The output is a map seen from above,
+    in which height and channel are one dimension.
 
     Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
 
@@ -33,10 +33,11 @@ class SparseBackbone(nn.Module):
         channels: Width of each stage.
         depths: Submanifold convolutions of each stage.
         sparse_shape: Voxels of the input grid in z, y and x.
-        norm_momentum: Of batch normalisation; 0.01 lags hundreds of steps behind, too far for a short training.
+        norm_momentum: Of batch normalisation; with 0.01 the statistics lag hundreds of steps behind the weights, which
+            is too much for a short training.
 
     Raises:
-        ValueError: ``channels`` and ``depths`` do not name the same stages.
+        ValueError: ``channels`` and ``depths`` have different lengths.
     """
 
     def __init__(
@@ -77,10 +78,10 @@ class SparseBackbone(nn.Module):
             scans: Number of scans in the batch.
 
         Returns:
-            The map from above, of float32 whatever autocast says, and the voxels of each stage after the first.
+            The map seen from above, in float32 also under autocast, and the voxels of each stage after the first.
 
         Raises:
-            ValueError: the features have another width than the first convolution.
+            ValueError: the width of the features is not that of the first convolution.
         """
         if features.ndim != 2 or features.shape[1] != self.in_channels:
             raise ValueError(f"features must be (voxel, {self.in_channels}), got shape {tuple(features.shape)}")

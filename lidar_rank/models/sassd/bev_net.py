@@ -1,4 +1,4 @@
-"""The 2D network of SA-SSD, over the map from above."""
+"""The 2D network of SA-SSD, on the map seen from above."""
 
 import itertools
 
@@ -7,12 +7,12 @@ from torch import Tensor, nn
 
 
 class BEVNet(nn.Module):
-    """3 x 3 convolutions at one resolution, then one of 1 x 1; each without bias, normalised, with ReLU.
+    """3 x 3 convolutions at one resolution, then a 1 x 1 convolution; each without bias, with normalisation and ReLU.
 
     Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
 
     Args:
-        in_channels: Channels of the sparse backbone times its height.
+        in_channels: Channels times height of the sparse backbone's output.
         channels: Width of every convolution.
         depth: 3 x 3 convolutions, at least 1.
         norm_momentum: Of batch normalisation.
@@ -35,7 +35,7 @@ class BEVNet(nn.Module):
     def forward(
         self, x: Float[Tensor, "scan channel_height y x"]
     ) -> tuple[Float[Tensor, "scan channel y x"], Float[Tensor, "scan channel y x"]]:
-        """Return the map for the box head and, from one convolution before, that for part-sensitive warping."""
+        """Return the map for the box head, and the map before the last convolution for part-sensitive warping."""
         part_features = self.body(x)
         return self.last(part_features), part_features
 

@@ -1,4 +1,4 @@
-"""Features of voxels, read at points between them."""
+"""Interpolation of voxel features at points."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lidar_rank.kernels import three_nn
 
-_POINTS_AT_ONCE = 4096  # bounds the distance matrix on a GPU to some hundred megabytes
+_POINTS_AT_ONCE = 4096  # keeps the distance matrix on a GPU below some hundred megabytes
 
 
 def interpolate(
@@ -20,10 +20,10 @@ def interpolate(
     Args:
         points: Scan, x, y, z, in metres.
         voxels: Scan, x, y, z of the centre of each voxel, in metres.
-        features: One row per voxel; gradients reach them, not the positions.
+        features: One row per voxel; gradients flow to them, but not to the positions.
 
     Returns:
-        One row per point. With fewer than three voxels in a scan the mean is over those; zero without any.
+        One row per point: the mean over all voxels of a scan that has fewer than three, zero where it has none.
     """
     rows, distances_m = three_nearest(points, voxels)
     weights = (distances_m + 1e-8).reciprocal()
@@ -44,11 +44,11 @@ def three_nearest(
         references: The same columns.
 
     Returns:
-        Rows of ``references``, nearest first, and distances in metres; infinite, with a row that means nothing, where
-        the scan has fewer than three.
+        Rows of ``references``, nearest first, and distances in metres. Where a scan has fewer than three references,
+        the distances of the missing ones are infinite and their rows have no meaning.
 
     Raises:
-        ValueError: a set is not (N, 4).
+        ValueError: ``points`` or ``references`` is not (N, 4).
     """
     for name, table in (("points", points), ("references", references)):
         if table.ndim != 2 or table.shape[1] != 4:
@@ -74,7 +74,7 @@ def _search_on_cpu(points: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
 def _search_on_device(points: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
     found = []
     for some in points.split(_POINTS_AT_ONCE):
-        # The matrix product that cdist prefers is not exact enough to order neighbours.
+        # The matrix product that cdist uses by default is not exact enough to order neighbours.
         distances = torch.cdist(some, references, compute_mode="donot_use_mm_for_euclid_dist")
         found.append(distances.topk(min(3, len(references)), largest=False))
     missing = (0, 3 - min(3, len(references)))

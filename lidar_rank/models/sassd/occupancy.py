@@ -1,4 +1,4 @@
-"""Which anchors stand on ground that the scan has seen."""
+"""Which anchors stand on ground where the scan has points."""
 
 from collections.abc import Sequence
 
@@ -13,8 +13,8 @@ from lidar_rank.kernels.assignment import count_in_windows
 class OccupiedAnchors:
     """Marks the anchors whose nearest-BEV rectangle holds enough occupied voxel columns.
 
-    A column is occupied when any voxel of it is, and belongs to a rectangle when its centre does. SA-SSD trains and
-    tests only on anchors with more than one such column; it drops the others from both.
+    A column is occupied if any of its voxels is, and belongs to a rectangle if its centre lies in it. SA-SSD uses only
+    anchors with more than one such column, in training and testing.
 
     Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020.
 
@@ -22,7 +22,7 @@ class OccupiedAnchors:
         anchors: (A, 7) or wider, x, y, z_bottom, length, width, height, yaw in metres and radians.
         voxel_size_m: Size of a voxel in x, y and z.
         point_cloud_range_m: x_min, y_min, z_min, x_max, y_max, z_max of the voxel grid.
-        min_columns: Columns that make an anchor count.
+        min_columns: Smallest number of columns of an anchor that is kept.
 
     Raises:
         ValueError: a shape is wrong, or an anchor is not finite or has a size that is not positive.
@@ -49,13 +49,13 @@ class OccupiedAnchors:
         self._min_columns = min_columns
 
     def __call__(self, voxels_zyx: ArrayLike) -> Bool[np.ndarray, " anchor"]:
-        """True for the anchors to keep.
+        """Return True for each anchor that is kept.
 
         Args:
             voxels_zyx: (V, 3) integers, the occupied voxels of one scan. Without voxels no anchor is kept.
 
         Raises:
-            ValueError: these are not (V, 3) integers, or a voxel lies outside of the grid.
+            ValueError: ``voxels_zyx`` is not (V, 3) integers, or a voxel lies outside of the grid.
         """
         rows, columns = _checked_columns(voxels_zyx, self._columns_xy).T
         occupied = np.zeros(self._columns_xy[::-1], np.bool_)
@@ -64,7 +64,7 @@ class OccupiedAnchors:
 
 
 def _checked_columns(voxels_zyx: ArrayLike, columns_xy: np.ndarray) -> np.ndarray:
-    """The (V, 2) y and x of the voxels, all within the grid."""
+    """Return y and x of the voxels (V, 2), all of which lie within the grid."""
     voxels = np.asarray(voxels_zyx)
     if voxels.ndim != 2 or voxels.shape[1] != 3 or not np.issubdtype(voxels.dtype, np.integer):
         raise ValueError(f"voxels must be (V, 3) integers (z, y, x) of one scan, got {voxels.dtype} {voxels.shape}")

@@ -1,4 +1,4 @@
-"""Part-sensitive warping of SA-SSD: the confidence of a box, read from the map at the places of its parts."""
+"""Part-sensitive warping of SA-SSD: the confidence of a box, sampled from a map at the positions of its parts."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 
 class PartSensitiveWarping(nn.Module):
-    """Scores boxes by sampling, for each part of a box, a map that looks for this part.
+    """Scores boxes: each part of a box is sampled from the map of that part, and the mean over parts is the score.
 
-    The score of a box is the mean over its parts. Boxes carry gradient: a score can be raised by moving the box.
+    The gradient reaches the boxes, so that a box can move to raise its score.
 
     Source: He et al., "Structure Aware Single-stage 3D Object Detection from Point Cloud", CVPR 2020, section 3.3.
 
@@ -46,7 +46,7 @@ class PartSensitiveWarping(nn.Module):
 
         Args:
             features: Map of each scan.
-            boxes: Of each scan, in the LiDAR frame; their number may differ.
+            boxes: Boxes of each scan, any number of them, in the LiDAR frame.
 
         Returns:
             Logits of each scan's boxes, float32.
@@ -60,7 +60,7 @@ class PartSensitiveWarping(nn.Module):
         corner = boxes.new_tensor([x_min, y_min])
         cells_per_m = boxes.new_tensor([columns / (x_max - x_min), rows / (y_max - y_min)])
         cells = (part_positions(boxes, self.parts) - corner) * cells_per_m
-        # The authors put cell i at i, its lower corner, not at i + 0.5; align_corners keeps it there.
+        # The authors place cell i at i, its lower corner, and not at i + 0.5; so does align_corners.
         grid = cells * (2 / boxes.new_tensor([columns - 1, rows - 1])) - 1
         with torch.autocast(boxes.device.type, enabled=False):
             sampled = F.grid_sample(part_maps[:, None], grid.transpose(0, 1)[:, :, None], align_corners=True)
@@ -68,7 +68,10 @@ class PartSensitiveWarping(nn.Module):
 
 
 def part_positions(boxes: Float[Tensor, "box 7"], parts: tuple[int, int]) -> Float[Tensor, "box part 2"]:
-    """Positions x, y of a box's parts in metres: a grid from edge to edge, right to left, and rear to front within."""
+    """Positions x, y of the parts of each box in metres: from right to left, and for each of these from rear to front.
+
+    The outermost parts lie on the edges of the box.
+    """
     across, along = (torch.linspace(-0.5, 0.5, count, dtype=boxes.dtype, device=boxes.device) for count in parts)
     share_across, share_along = (grid.flatten() for grid in torch.meshgrid(across, along, indexing="ij"))
     x, y, _, length, width, _, yaw = (column[:, None] for column in boxes.unbind(1))

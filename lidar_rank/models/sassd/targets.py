@@ -1,4 +1,4 @@
-"""What the parts of SA-SSD learn: foreground and offset of points, confidence of boxes."""
+"""Training targets of SA-SSD: foreground and offset of points, confidence of boxes."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,7 +12,7 @@ from lidar_rank.assign import AnchorIndex, assign_anchors
 from lidar_rank.geometry import points_in_boxes
 
 EDGE_BELOW_CENTRE: Final = {"half_height": 5, "half_width": 4}
-"""Column of a box, half of which is taken for the height of its centre above its bottom."""
+"""Column of a box of which half is the height of the centre above the bottom."""
 CONFIDENT_IOU: Final = 0.7
 
 
@@ -20,7 +20,7 @@ CONFIDENT_IOU: Final = 0.7
 def auxiliary_targets(
     points: Float[Tensor, "point 4"], objects: Sequence[Float[Tensor, "object 7"]], centre: str = "half_height"
 ) -> tuple[Int[Tensor, " point"], Float[Tensor, "point 3"]]:
-    """What each point is to learn.
+    """Training targets of each point.
 
     Args:
         points: Scan, x, y, z, in metres.
@@ -28,8 +28,8 @@ def auxiliary_targets(
         centre: As in :class:`lidar_rank.models.sassd.AuxiliaryNetwork`.
 
     Returns:
-        Labels, 0 in an object and 1 for background, and the way from the object's centre to the point in metres, 0 for
-        background. Of several objects around a point the last counts.
+        Labels, 0 in an object and 1 for background, and the offset of the point from the object's centre in metres,
+        which is 0 for background. A point in several objects belongs to the last one.
 
     Raises:
         ValueError: a box is not finite or has a negative size.
@@ -54,15 +54,15 @@ def auxiliary_targets(
 def confidence_targets(
     boxes: Float[Tensor, "box 7"], objects: Float[Tensor, "object 7"]
 ) -> tuple[Int[Tensor, " box"], Float[Tensor, " box"]]:
-    """What the confidence of each box is to learn.
+    """Training targets of the confidence of each box.
 
     Args:
         boxes: Decoded boxes of one scan.
         objects: Labelled boxes of the scan.
 
     Returns:
-        Labels, 0 for a box that overlaps an object by at least 0.7 in 3D or is an object's best, and 1 for the others;
-        and the largest 3D overlap of each box with an object.
+        Labels, 0 for a box that overlaps an object by at least 0.7 in 3D or is the best box of an object, and 1 for the
+        others; and the largest 3D overlap of each box with an object.
 
     Raises:
         ValueError: a box is not finite or has a size that is not positive.

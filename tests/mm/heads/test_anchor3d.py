@@ -157,6 +157,15 @@ def test_images_without_objects_give_a_finite_loss_with_a_graph(scene):
     assert all(parameter.grad is not None for parameter in head.parameters())
 
 
+@pytest.mark.parametrize("scene", [[objects(CAR_A), objects()], [objects(), objects()]], ids=["one_empty", "none"])
+def test_every_loss_is_called_once_a_batch_whatever_it_holds(scene):
+    head, called = build(OURS), []
+    for name in ("loss_cls", "loss_bbox", "loss_dir"):
+        getattr(head, name).register_forward_hook(lambda *_, name=name: called.append(name))
+    losses(head, *scene)
+    assert sorted(called) == ["loss_bbox", "loss_cls", "loss_dir"]
+
+
 @pytest.mark.parametrize("prior_prob", [0.01, 0.5])
 def test_scores_start_at_the_prior(prior_prob):
     head = build(OURS | {"prior_prob": prior_prob})
@@ -196,13 +205,13 @@ def test_a_whole_batch_without_objects_gives_every_loss_a_graph_and_no_nan(loss)
 
 
 @pytest.mark.parametrize(("column", "value"), [(3, 0.0), (5, -1.0), (0, float("nan"))])
-def test_an_object_that_is_none_is_named_with_its_scan(column, value):
+def test_an_invalid_object_is_named_with_its_scan(column, value):
     head = build(OURS)
     bad = list(CAR_B)
     bad[column] = value
     metas = [{"box_type_3d": LiDARInstance3DBoxes, "lidar_path": f"scans/{i}.bin"} for i in range(2)]
     outs = head([torch.zeros(2, CHANNELS, CELLS, CELLS)])
-    with pytest.raises(ValueError, match=r"object 1 of scan scans/1\.bin must be finite with positive sizes, got \["):
+    with pytest.raises(ValueError, match=r"scans/1\.bin: objects\[1\] has .*; values must be finite and sizes > 0"):
         head.loss_by_feat(*outs, [objects(CAR_A), objects(CAR_A, bad)], metas)
 
 

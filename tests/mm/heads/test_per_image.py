@@ -3,6 +3,7 @@
 import pytest
 import torch
 from mmdet.registry import MODELS
+from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
@@ -11,6 +12,7 @@ from torch.testing import assert_close
 
 from lidar_rank import losses as losses_of_core
 from lidar_rank.geometry import pairwise_iou_bev
+from lidar_rank.mm.heads import per_image
 from lidar_rank.mm.registry import MODELS as OUR_MODELS
 from tests.oracles import losses as oracles
 
@@ -256,6 +258,24 @@ def test_images_without_objects_give_a_finite_loss_with_a_graph(kind, scene):
 
 
 @pytest.mark.parametrize("kind", OF_HEAD)
+@pytest.mark.parametrize("scene", [SCENE, [objects(), objects()]], ids=["objects", "none"])
+def test_every_loss_and_the_overlaps_are_computed_once_a_batch(kind, scene, monkeypatch):
+    boxes_loss = {"type": "GIoULoss"} if kind == "ATSS" else SMOOTH_L1
+    head, called = build(kind, loss_cls=FOCAL, loss_bbox=boxes_loss), []
+    names = [name for name in ("loss_cls", "loss_bbox", "loss_centerness") if hasattr(head, name)]
+    for name in names:
+        getattr(head, name).register_forward_hook(lambda *_, name=name: called.append(name))
+
+    def overlaps(*inputs, **options):
+        called.append("overlaps")
+        return bbox_overlaps(*inputs, **options)
+
+    monkeypatch.setattr(per_image, "bbox_overlaps", overlaps)
+    losses(head, *scene)
+    assert sorted(called) == sorted([*names, "overlaps"])
+
+
+@pytest.mark.parametrize("kind", OF_HEAD)
 @pytest.mark.parametrize("prior_prob", [0.01, 0.5])
 def test_scores_start_at_the_prior(kind, prior_prob):
     head = build(kind, random=False, loss_cls=FOCAL, loss_bbox=SMOOTH_L1, prior_prob=prior_prob)
@@ -270,7 +290,7 @@ def test_localization_loss_is_weighted_by_the_detached_overlap():
     head = build("Retina", loss_cls=FOCAL, loss_bbox=balanced)
     match = head.match(head(features(2))[1], list(SCENE), [META] * 2, None)
     expected = oracles.iou_balanced_loc(
-        match.deltas.tolist(), match.deltas_wanted.tolist(), match.iou().tolist(), None, exponent=1.0, w_loc=2.0,
+        match.deltas.tolist(), match.delta_targets.tolist(), match.iou.tolist(), None, exponent=1.0, w_loc=2.0,
         beta=0.11,
     )  # fmt: skip
     assert losses(head, *SCENE)["loss_bbox"].item() == pytest.approx(expected, rel=1e-5)
@@ -322,71 +342,3 @@ def test_bad_objects_are_one_clear_error(kind):
             losses(head, SCENE[0], objects(BOX_A, box))
     with pytest.raises(ValueError, match=r"some\.jpg: label 3 is not one of the head's 3 classes"):
         losses(head, SCENE[0], objects(BOX_A, labels=[3]))
-
-
-# ------------------------------------------------------------------------------------------------------ Faster R-CNN
-
-
-def bbox_head(name: str, loss_bbox: dict, **options) -> nn.Module:
-    init_default_scope("mmdet")
-    config = {
-        "type": name,
-        "in_channels": 2,
-        "fc_out_channels": 8,
-        "roi_feat_size": 2,
-        "num_classes": CLASSES,
-        "loss_bbox": loss_bbox,
-        **options,
-    }
-    head = MODELS.build(ConfigDict(config))
-    torch.manual_seed(0)
-    for parameter in head.parameters():
-        nn.init.normal_(parameter, std=0.3)
-    return head
-
-
-def regions() -> dict:
-    """Six sampled regions, three of them positive, of two images."""
-    boxes = torch.tensor([[8.0, 10, 52, 40], [55.0, 25, 118, 100], [32.0, 66, 50, 99], *[[5.0, 5, 30, 30]] * 3])
-    wanted = torch.randn(6, 4, generator=torch.Generator().manual_seed(2))
-    return {
-        "rois": torch.cat([torch.tensor([[0.0], [0], [1], [0], [1], [1]]), boxes], 1),
-        "labels": torch.tensor([0, 2, 1, CLASSES, CLASSES, CLASSES]),
-        "label_weights": torch.ones(6),
-        "bbox_targets": wanted,
-        "bbox_weights": torch.ones(6, 4),
-    }
-
-
-@pytest.mark.parametrize("agnostic", [False, True])
-def test_box_head_equals_the_host_up_to_its_normalisation(agnostic):
-    """The host divides by all regions, the core's losses by the positives."""
-    torch.manual_seed(3)
-    pooled = torch.randn(6, 2, 2, 2)
-    options = {"reg_class_agnostic": agnostic}
-    stock = bbox_head("Shared2FCBBoxHead", STOCK_SMOOTH_L1, **options)
-    ours = bbox_head("lidar_rank.BalancedBBoxHead", SMOOTH_L1, **options)
-    expected, got = (head.loss(*head(pooled), **regions()) for head in (stock, ours))
-    assert_close(got["loss_cls"], expected["loss_cls"])
-    assert_close(got["loss_bbox"], expected["loss_bbox"] * 6 / 3)
-
-
-def test_box_head_weighs_by_overlap_and_takes_regions_without_positives():
-    torch.manual_seed(3)
-    pooled = torch.randn(6, 2, 2, 2)
-    head = bbox_head("lidar_rank.BalancedBBoxHead", {"type": "lidar_rank.IoUBalancedLocLoss", "w_loc": 2.0})
-    plain = bbox_head("lidar_rank.BalancedBBoxHead", {"type": "lidar_rank.SmoothL1Loss"})
-    assert (
-        0
-        < head.loss(*head(pooled), **regions())["loss_bbox"]
-        < 2 * plain.loss(*plain(pooled), **regions())["loss_bbox"]
-    )
-    background = regions() | {"labels": torch.full((6,), CLASSES)}
-    loss = head.loss(*head(pooled), **background)["loss_bbox"]
-    loss.backward()
-    assert loss == 0
-
-
-def test_box_head_refuses_to_regress_boxes():
-    with pytest.raises(ValueError, match="reg_decoded_bbox must be False"):
-        bbox_head("lidar_rank.BalancedBBoxHead", SMOOTH_L1, reg_decoded_bbox=True)

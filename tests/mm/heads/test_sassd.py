@@ -13,9 +13,10 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from lidar_rank.assign import AnchorIndex
 from lidar_rank.geometry import pairwise_iou_3d, pairwise_iou_bev
-from lidar_rank.mm.heads.sassd import _part_targets
 from lidar_rank.mm.sassd import SASSDFeatures
+from lidar_rank.models.sassd import confidence_targets
 
 CHANNELS, CELLS = 8, 12
 RANGE, VOXEL = [0, -4.8, -3, 9.6, 4.8, 1], [0.1, 0.1, 0.2]
@@ -51,7 +52,7 @@ def build(classes: int = 1, std: float = 0.3, **options) -> nn.Module:
         "assigner_per_size": classes > 1,
         "assign_per_class": classes > 1,
         "loss_cls": {"type": "lidar_rank.SigmoidFocalLoss", "scope": "image"},
-        "loss_bbox": {"type": "lidar_rank.SmoothL1Loss", "beta": 1 / 9, "loss_weight": 2.0},
+        "loss_bbox": {"type": "lidar_rank.SmoothL1Loss", "beta": 1 / 9, "loss_weight": 2.0, "reduction": "none"},
         "loss_dir": {"type": "mmdet.CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 0.2},
         "part_warping": {
             "type": "lidar_rank.PartSensitiveWarping",
@@ -178,6 +179,92 @@ def test_losses_are_over_the_positives_of_each_scan_then_over_scans():
         assert_close(both[name], (single[0][name] + single[1][name]) / 2, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"type": "lidar_rank.GHMRLoss", "bins": 10, "momentum": 0.7},
+        {"type": "lidar_rank.DecayingSmoothL1Loss", "beta": 0.5, "decay": 0.1, "period": 1},
+        {"type": "lidar_rank.DecayingSmoothL1Loss", "beta": 0.5, "decay": 0.1, "period": 1, "reduction": "none"},
+        {"type": "lidar_rank.IoUBalancedLocLoss", "w_loc": "auto"},
+    ],
+    ids=["ghm_r", "decaying", "decaying_per_scan", "iou_balanced"],
+)
+def test_a_box_loss_with_state_ages_once_a_step_and_does_not_depend_on_the_order_of_scans(loss):
+    x, scans = features(), [[CAR_A], [CAR_A, CAR_B]]
+    turned = SASSDFeatures(x.box_map.flip(0), x.part_map.flip(0), x.voxels)
+    heads = [build(loss_bbox=loss, std=0.1) for _ in range(2)]
+    values = []
+    for head, maps, order in zip(heads, (x, turned), (scans, scans[::-1]), strict=True):
+        values.append([head.loss(maps, [sample(*rows) for rows in order])["loss_bbox"] for _ in range(2)])
+    assert_close(values[0], values[1])
+    states = [dict(head.loss_bbox.named_buffers()) for head in heads]
+    assert states[0]
+    assert_close(states[0], states[1])
+    for name, value in states[0].items():
+        if name.endswith("step"):
+            assert value == 2
+
+
+def test_a_box_loss_of_the_whole_batch_is_taken_as_it_is():
+    """A loss that normalises itself over the batch, as GHM-R does, gets all positives in one call."""
+    head = build(loss_bbox={"type": "lidar_rank.SmoothL1Loss"})
+    each = build(loss_bbox={"type": "lidar_rank.SmoothL1Loss", "reduction": "none"})
+    x, positives, single = features(), [], []
+    for i, rows in enumerate([[CAR_A], [CAR_A, CAR_B]]):
+        one = SASSDFeatures(x.box_map[i : i + 1], x.part_map[i : i + 1], everywhere(1))
+        single.append(each.loss(one, [sample(*rows)])["loss_bbox"])
+        labels = each._targets(each(one)[0], [sample(*rows).gt_instances_3d], each._with_occupied(one, [{}]), None)[1]
+        positives.append((labels == 0).sum())
+    both = head.loss(x, [sample(CAR_A), sample(CAR_A, CAR_B)])["loss_bbox"]
+    assert positives[0] != positives[1]
+    assert_close(both, (single[0] * positives[0] + single[1] * positives[1]) / sum(positives))
+
+
+def test_values_that_are_normalised_already_are_not_averaged_again():
+    with pytest.raises(ValueError, match='leave out reduction="none"'):
+        build(loss_bbox={"type": "lidar_rank.GHMRLoss", "reduction": "none"})
+
+
+@pytest.mark.parametrize("scene", [[[CAR_A], [CAR_B]], [[], [CAR_A]], [[], []]], ids=["all", "one_empty", "none"])
+@pytest.mark.parametrize("seen", [True, False])
+def test_every_loss_is_called_once_a_batch_whatever_it_holds(scene, seen):
+    """Losses average over the ranks of a distributed run: a rank that calls one less often would stop the others."""
+    head = build()
+    called = []
+    for name in ("loss_cls", "loss_bbox", "loss_dir", "loss_part"):
+        getattr(head, name).register_forward_hook(lambda *_, name=name: called.append(name))
+    voxels = everywhere(2) if seen else everywhere(2)[:0]
+    loss = head.loss(features(voxels=voxels), [sample(*rows) for rows in scene])
+    assert sorted(called) == ["loss_bbox", "loss_cls", "loss_dir", "loss_part"]
+    sum(loss.values()).backward()
+    assert all(parameter.grad is not None for parameter in head.parameters())
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_index_of_anchors_is_built_once_for_all_scans(classes, monkeypatch):
+    built = []
+    original = AnchorIndex.__init__
+
+    def counting(self, anchors, overlap="nearest_bev"):
+        built.append(overlap)
+        original(self, anchors, overlap)
+
+    head = build(classes)
+    monkeypatch.setattr(AnchorIndex, "__init__", counting)
+    for seed in range(3):
+        kept = torch.rand(2 * COLUMNS * COLUMNS, generator=torch.Generator().manual_seed(seed)) < 0.001
+        scene = [sample(CAR_A, WALKER, labels=[0, classes - 1]), sample(CAR_B, WALKER, labels=[0, classes - 1])]
+        head.loss(features(voxels=everywhere(2)[kept]), scene)
+    assert built.count("nearest_bev") == classes
+
+
+def test_an_assigner_that_takes_no_mask_is_refused():
+    host = {"type": "Max3DIoUAssigner", "pos_iou_thr": 0.6, "neg_iou_thr": 0.45, "min_pos_iou": 0.0}
+    host["iou_calculator"] = {"type": "BboxOverlapsNearest3D"}
+    with pytest.raises(ValueError, match=r"must be lidar_rank\.AnchorAssigner, got Max3DIoUAssigner"):
+        build(train_cfg=ConfigDict(assigner=host, allowed_border=0, pos_weight=-1))
+
+
 def test_box_loss_of_one_scan_is_smooth_l1_over_positives_with_the_sine_of_the_turn():
     head = build()
     x = features(1)
@@ -210,10 +297,10 @@ def test_starts_from_torchs_own_initialisation_unless_a_prior_is_given():
             assert_close(after, before)
 
 
-# ------------------------------------------------------------------------------------------------------- candidates
+# -------------------------------------------------------------------------------------------------------- proposals
 
 
-def test_candidates_are_occupied_anchors_above_the_threshold_decoded_and_turned():
+def test_proposals_are_occupied_anchors_above_the_threshold_decoded_and_turned():
     head = build()
     x = features(1)
     outs = head(x)
@@ -244,33 +331,33 @@ def test_direction_classes_split_at_the_sensors_forward_axis():
         assert set(directions[labels == 0].tolist()) == {int(math.cos(yaw) < 0)}
 
 
-def test_a_candidate_is_positive_from_seventy_percent_in_3d_and_so_is_each_objects_best():
+def test_a_proposal_is_positive_from_seventy_percent_in_3d_and_so_is_each_objects_best():
     generator = torch.Generator().manual_seed(0)
     objects = torch.tensor([CAR_A, CAR_B, WALKER])
     noise = torch.randn(60, 7, generator=generator) * torch.tensor([0.3, 0.15, 0.1, 0.2, 0.1, 0.1, 0.1])
     boxes = objects[torch.arange(60) % 2] + noise
     boxes = torch.cat([boxes, torch.tensor([WALKER]) + torch.tensor([[0.5, 0.2, 0, 0, 0, 0, 0.0]])])
-    labels, overlap = _part_targets(boxes, objects)
+    labels, overlap = confidence_targets(boxes, objects)
     iou = pairwise_iou_3d(boxes.double().numpy(), objects.double().numpy())
     positive = (iou.max(1) >= 0.7) | (iou == iou.max(0)).any(1)
     assert 5 < positive.sum() < 55
-    assert iou[-1].max() < 0.7, "the walker's only candidate is positive all the same"
+    assert iou[-1].max() < 0.7, "the walker's only proposal is positive all the same"
     np.testing.assert_array_equal(labels.numpy() == 0, positive)
     assert set(labels.tolist()) == {0, 1}
     assert_close(overlap.double(), torch.from_numpy(iou.max(1)), rtol=0, atol=1e-5)
 
 
-def test_confidences_of_objects_and_candidates_are_learnt_by_focal_loss_over_the_batch():
+def test_confidences_of_objects_and_proposals_are_trained_with_focal_loss_over_the_batch():
     head = build()
     logits = [torch.tensor([0.3, -1.0, 2.0]), torch.tensor([-0.2])]
-    candidates = [torch.tensor([CAR_B, [3.1, 0.3, -1.7, 4.0, 1.7, 1.5, 0.1]]), torch.tensor([CAR_B])]
+    proposals = [torch.tensor([CAR_B, [3.1, 0.3, -1.7, 4.0, 1.7, 1.5, 0.1]]), torch.tensor([CAR_B])]
     head.part_warping = Recorded(lambda _: logits)
     loss = head._loss_of_parts(
-        torch.zeros(2, CHANNELS, CELLS, CELLS), candidates, [torch.tensor([CAR_A]), torch.zeros(0, 7)]
+        torch.zeros(2, CHANNELS, CELLS, CELLS), proposals, [torch.tensor([CAR_A]), torch.zeros(0, 7)]
     )
     first, second = head.part_warping.inputs[1]
-    assert_close(first, torch.cat([torch.tensor([CAR_A]), candidates[0]]))
-    assert_close(second, candidates[1])
+    assert_close(first, torch.cat([torch.tensor([CAR_A]), proposals[0]]))
+    assert_close(second, proposals[1])
 
     def focal(logit: float, positive: bool) -> float:
         p = 1 / (1 + math.exp(-logit))
@@ -376,7 +463,7 @@ def test_scans_without_voxels_give_zero_with_a_graph():
 def test_an_object_that_is_no_box_is_named(column, value):
     row = list(CAR_A)
     row[column] = value
-    with pytest.raises(ValueError, match=r"object 0 of scan .* must be finite with positive sizes"):
+    with pytest.raises(ValueError, match=r"a scan .*: objects\[0\] has .*; values must be finite and sizes > 0"):
         build().loss(features(1), [sample(row)])
 
 

@@ -1,0 +1,15 @@
+# What anchor-based detectors of mmdet3d get here: a head that keeps the scans of a batch apart for the loss, the losses
+# that it takes, and assignment on the CPU.
+_base_ = ["../losses/dense.py", "../losses/ce.py"]
+custom_imports = dict(imports=["lidar_rank.mm"])
+
+anchor_head = dict(
+    type="lidar_rank.PerImageAnchor3DHead",
+    loss_cls=dict(_delete_=True, type="lidar_rank.SigmoidFocalLoss"),
+    loss_bbox=dict(_delete_=True, type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0),
+)
+car_assigner = dict(
+    _delete_=True, type="lidar_rank.AnchorAssigner", pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45
+)
+
+loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=2.0))))

@@ -1,3 +1,0 @@
-# AP loss.
-_base_ = ["./retinanet_r18_small_bccd.py"]
-model = dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.APLoss")))

@@ -1,2 +1,0 @@
-_base_ = ["./sassd_kitti-car_small.py"]
-model = dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.APLoss")))

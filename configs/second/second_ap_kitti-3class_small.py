@@ -1,2 +1,0 @@
-_base_ = ["./second_kitti-3class_small.py"]
-model = dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.APLoss")))

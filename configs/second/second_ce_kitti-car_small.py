@@ -1,4 +1,0 @@
-# Cross entropy of every anchor, the loss that the others improve on. Its mean is over all anchors, that of focal loss
-# over the objects' alone, a hundredth of them.
-_base_ = ["./second_kitti-car_small.py"]
-model = dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.BinaryCrossEntropyLoss", loss_weight=100.0)))

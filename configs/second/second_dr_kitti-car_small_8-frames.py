@@ -1,2 +1,0 @@
-_base_ = ["./second_kitti-car_small_8-frames.py"]
-model = dict(bbox_head=dict(prior_prob=0.5, loss_cls=dict(_delete_=True, type="lidar_rank.DRLoss")))

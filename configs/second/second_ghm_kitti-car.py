@@ -1,8 +1,0 @@
-# GHM-C and GHM-R, with the weights of the authors' configuration.
-_base_ = ["./second_kitti-car.py"]
-model = dict(
-    bbox_head=dict(
-        loss_cls=dict(_delete_=True, type="lidar_rank.GHMCLoss"),
-        loss_bbox=dict(_delete_=True, type="lidar_rank.GHMRLoss", loss_weight=10.0),
-    )
-)

@@ -1,0 +1,103 @@
+"""Configs with a loss put in.
+
+A config says which losses it takes: each is a top-level variable ``loss_NAME`` that holds the settings of the loss, as
+they would stand in a config: ``model``, and where the loss needs them ``custom_hooks``, ``optim_wrapper`` and so on.
+``configs/_base_/losses/`` has one file per paper; the config of a detector inherits those that fit it, and changes what
+this detector needs otherwise.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from lidar_rank.config_files import LOSS_PREFIX, check_loss, find_config, loss_name
+from lidar_rank.mm.registry import HOOKS
+
+
+def load_config(path: str, loss: str | None = None, options: dict | None = None) -> Config:
+    """Read a config, put a loss in, then set options.
+
+    The settings of the loss are merged into the config as those of a config that inherits from it, and its hooks are
+    added to the config's. The settings of the other losses are left out of what is returned. ``work_dir`` is that of
+    the config, else ``work_dirs/<config name>``, followed by ``_<loss>``.
+
+    Args:
+        path: Of an mmengine config.
+        loss: Name of one of the losses that the config takes, such as ``"dr"``; None keeps the config's own.
+        options: Settings that replace those of the config, keys with dots.
+
+    Raises:
+        FileNotFoundError: there is no such config.
+        ValueError: the config does not take this loss; the message names those that it takes.
+    """
+    cfg = _read(find_config(path))
+    losses = losses_of(cfg)
+    if loss is not None:
+        check_loss(path, loss, losses)
+    for key in [key for key in cfg if _is_loss(key, cfg[key])]:
+        cfg.pop(key)
+    cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
+    if loss is not None:
+        settings = losses[loss]
+        if "custom_hooks" in settings:
+            settings.custom_hooks = [*cfg.get("custom_hooks", []), *settings.custom_hooks]
+        cfg.merge_from_dict(settings)
+        cfg.work_dir += f"_{loss}"
+    cfg.merge_from_dict(options or {})
+    return cfg
+
+
+def losses_of(cfg: Config) -> dict[str, ConfigDict]:
+    """The settings of every loss that a config takes, by the name of the loss."""
+    return {loss_name(key): cfg[key] for key in cfg if _is_loss(key, cfg[key])}
+
+
+def _is_loss(key: str, value: Any) -> bool:
+    return key.startswith(LOSS_PREFIX) and isinstance(value, dict) and "model" in value
+
+
+def _read(path: Path) -> Config:
+    try:
+        return Config.fromfile(path)
+    except KeyError as error:
+        if "Duplicate key" not in str(error) or LOSS_PREFIX not in str(error):
+            raise
+        raise ValueError(
+            f"{path}: two of its bases define the same loss ({error.args[0]}). The config of a detector inherits the"
+            f" losses that it takes: leave the file of the loss out and write 'model = _base_.{LOSS_PREFIX}NAME.model'"
+        ) from error
+
+
+def check_warm_up(cfg: Config) -> None:
+    """Refuse to train a ``BlendLoss`` that no hook moves: all of the training would be its start.
+
+    Raises:
+        ValueError: the model has a ``lidar_rank.BlendLoss``, and no custom hook is a ``lidar_rank.WarmUpHook``.
+    """
+    blends = [name for name, kind in _types(cfg.model, "model") if kind.rpartition(".")[2] == "BlendLoss"]
+    if blends and not any(_is_warm_up(hook) for hook in cfg.get("custom_hooks", [])):
+        raise ValueError(
+            f"{blends[0]} is a lidar_rank.BlendLoss that no hook moves from its start to its end: add"
+            " dict(type='lidar_rank.WarmUpHook') to custom_hooks"
+        )
+
+
+def _types(config: Any, name: str) -> Iterator[tuple[str, str]]:
+    """Place and type of every part of a model's config."""
+    if isinstance(config, list | tuple):
+        for index, part in enumerate(config):
+            yield from _types(part, f"{name}[{index}]")
+    elif isinstance(config, dict):
+        yield name, str(config.get("type"))
+        for key, part in config.items():
+            yield from _types(part, f"{name}.{key}")
+
+
+def _is_warm_up(hook: Any) -> bool:
+    from lidar_rank.mm.hooks import WarmUpHook  # loads mmdet3d, which reading a config does without
+
+    kind = hook.get("type") if isinstance(hook, dict) else type(hook)
+    kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+    return isinstance(kind, type) and issubclass(kind, WarmUpHook)

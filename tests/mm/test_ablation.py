@@ -1,0 +1,86 @@
+"""The script that compares the losses: short runs from start to page."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tools import ablation
+
+from .images import voc_root
+
+pytestmark = pytest.mark.slow
+
+SCANS = """
+[scans]
+page = "docs/scans.md"
+title = "Losses"
+text = "Few."
+seeds = 1
+score = "kitti/Car/3d/R40/moderate"
+data = "simulated"
+tests = ["simulated", "real"]
+[scans.options]
+"train_cfg.max_epochs" = 1
+"train_cfg.val_begin" = 2
+"train_dataloader.num_workers" = 0
+[scans.test_options]
+"test_evaluator.extra_overlaps" = [0.5, 0.8]
+"test_dataloader.num_workers" = 0
+"test_dataloader.persistent_workers" = false
+[scans.columns]
+"3D" = ["kitti/Car/3d/R40/moderate", "kitti/Car/3d@0.8/R40/hard"]
+"F-B" = ["reversed/foreground_background"]
+[scans.data_sets]
+simulated = {title = "Simulated", variable = "KITTI_ROOT", simulate = {scans = 4, held = 2, images = false}}
+real = {title = "Real", variable = "KITTI_ROOT"}
+[scans.rows]
+"second/dr" = {config = "second/second_kitti-car_tiny.py", loss = "dr"}
+"""
+IMAGES = """
+[images]
+page = "docs/images.md"
+title = "Losses"
+text = "Few."
+seeds = 1
+score = "coco/bbox_mAP"
+scale = 100
+data = "cells"
+options = {"train_cfg.max_epochs" = 1, "train_cfg.val_interval" = 1}
+columns = {AP50 = ["coco/bbox_mAP_50"]}
+data_sets.cells = {title = "Cells", variable = "BCCD_ROOT"}
+rows."ssd/iou-balanced" = {config = "ssd/ssd300_r18_small_bccd.py", loss = "iou-balanced"}
+"""
+
+
+def run(folder: Path, table: str, study: str, *data: str) -> dict:
+    """The page, and the metrics of the study's only run."""
+    (folder / "studies.toml").write_text(table)
+    where = ["--studies", folder / "studies.toml", "--out", folder / "runs", "--page", folder / "page.md"]
+    ablation.main([study, *map(str, where), *(["--data", *data] if data else [])])
+    (result,) = (folder / "runs").glob("*/*/0/result.json")
+    return json.loads(result.read_text())
+
+
+def test_scans_are_simulated_trained_on_measured_and_then_skipped(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    first = run(tmp_path, SCANS, "scans")
+    assert list(first) == ["simulated"], "nobody said where real scans lie"
+    simulated = tmp_path / "runs" / "simulated"
+    result = run(tmp_path, SCANS, "scans", f"real={simulated}")
+    assert result["simulated"] == first["simulated"]
+    assert result["real"] == pytest.approx(result["simulated"], nan_ok=True)
+    assert {"kitti/Car/3d/R40/moderate", "kitti/Car/3d@0.8/R40/hard"} <= set(first["simulated"])
+    assert 0 < first["simulated"]["reversed/foreground_background"] < 100
+    assert (tmp_path / "page.md").read_text().count("| second/dr | 1 | ") == 2
+
+    monkeypatch.setattr(subprocess, "run", None)
+    assert run(tmp_path, SCANS, "scans", f"real={simulated}") == result
+
+
+def test_images_are_measured_in_percent(tmp_path):
+    root = voc_root(tmp_path / "cells", {"a": [("WBC", 21, 11, 81, 61)], "b": [("RBC", 21, 11, 81, 61)]})
+    result = run(tmp_path, IMAGES, "images", f"cells={root}")
+    assert 0 <= result["cells"]["coco/bbox_mAP_50"] <= 100
+    assert "| ssd/iou-balanced | 1 | " in (tmp_path / "page.md").read_text()
