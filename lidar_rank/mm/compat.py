@@ -123,6 +123,7 @@ def format_each_config_once() -> None:
 
 
 REPAIRS = (
+    sparse.provide_to_host,
     silence_known_warnings,
     allow_mmengine_checkpoints,
     write_checkpoints_whole,
@@ -135,7 +136,7 @@ REPAIRS = (
 def apply() -> None:
     """Apply every repair that is not left out; importing ``lidar_rank.mm`` calls this.
 
-    spconv is repaired first, before the host takes its layers from it (:func:`lidar_rank.sparse.backend`).
+    The sparse layers come first, before another repair imports the host's models.
 
     Raises:
         ValueError: ``LIDAR_RANK_SKIP`` names a repair that does not exist.
@@ -145,7 +146,6 @@ def apply() -> None:
         raise ValueError(
             f"{SKIP_VARIABLE} names {', '.join(sorted(skipped - known))}; the repairs are {', '.join(sorted(known))}"
         )
-    sparse.backend()
     for repair in REPAIRS:
         if repair.__name__ not in skipped:
             repair()

@@ -1,22 +1,28 @@
 """Sparse convolution, with the choice of the backend in one place.
 
-``SparseConvTensor``, ``SubMConv3d``, ``SparseConv3d``, ``SparseInverseConv3d`` and ``SparseSequential`` are the classes
-of the backend that :func:`backend` chooses when one of them is first used.
+``SparseConvTensor`` and the layers are the classes of the backend that :func:`backend` chooses when one is first used.
 """
 
-from types import ModuleType
+from lidar_rank.sparse.backends import backend, provide_to_host, repair_spconv
 
-from lidar_rank.sparse.backends import backend, repair_spconv
-
-_FROM_BACKEND = ("SparseConv3d", "SparseConvTensor", "SparseInverseConv3d", "SparseSequential", "SubMConv3d")
+_FROM_BACKEND = (
+    "SparseConv3d",
+    "SparseConvTensor",
+    "SparseConvTranspose3d",
+    "SparseInverseConv3d",
+    "SparseSequential",
+    "SubMConv3d",
+)
 
 __all__ = [
     "SparseConv3d",
     "SparseConvTensor",
+    "SparseConvTranspose3d",
     "SparseInverseConv3d",
     "SparseSequential",
     "SubMConv3d",
     "backend",
+    "provide_to_host",
     "repair_spconv",
 ]
 
@@ -24,5 +30,4 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _FROM_BACKEND:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module: ModuleType = backend()
-    return getattr(module, name)
+    return getattr(backend(), name)

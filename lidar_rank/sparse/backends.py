@@ -1,46 +1,121 @@
 """Choice of the sparse-convolution backend, and the repairs that let spconv train on a CPU."""
 
 import functools
+import os
+import sys
 import warnings
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
+from importlib import import_module, metadata
+from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from lidar_rank.settings import skipped_repairs
+from lidar_rank.sparse.few_rows import apply_to_rows
+
+_MODULES = {
+    "native": "lidar_rank.sparse.native",
+    "spconv": "spconv.pytorch",
+    "spconv_triton": "spconv_triton.pytorch",
+}
+_INSTALL = {
+    "spconv": "pip install spconv-cu120==2.3.6 (Python <= 3.11)",
+    "spconv_triton": "pip install spconv-triton",
+}
 
 
 @functools.cache
 def backend() -> ModuleType:
-    """Return the module that provides ``SubMConv3d`` etc.: spconv if it is installed, else spconv-triton on a GPU.
+    """Return the module that provides ``SubMConv3d`` etc.; the first call decides for the whole process.
 
-    spconv is repaired first (:func:`repair_spconv`), so that it also trains on CPU tensors, unless the environment
-    variable ``LIDAR_RANK_SKIP`` names ``repair_spconv``.
+    The environment variable ``LIDAR_RANK_SPARSE`` forces ``native``, ``spconv`` or ``spconv_triton``. Without it:
+
+    * spconv, if it is imported already, because a host that took its layers from there needs tensors of the same kind;
+    * where torch finds a GPU, spconv's CUDA build, else spconv-triton, if one of them is installed;
+    * everywhere else :mod:`lidar_rank.sparse.native`, which needs no package.
 
     Raises:
-        ImportError: neither package is installed, or only spconv-triton is installed and there is no GPU.
+        ValueError: ``LIDAR_RANK_SPARSE`` names no backend.
+        ImportError: The backend that it names is not installed, or there is no GPU for it.
     """
-    if find_spec("spconv"):
-        with warnings.catch_warnings():
-            # spconv 2.3 and its dependencies use names that torch and Python have since deprecated.
-            warnings.simplefilter("ignore")
-            module = import_module("spconv.pytorch")
-        if "repair_spconv" not in skipped_repairs():
-            repair_spconv(module)
-        return module
-    if find_spec("spconv_triton"):
-        if not torch.cuda.is_available():
-            raise ImportError("spconv-triton runs on a GPU only and torch finds none: pip install spconv-cu120==2.3.6")
-        return import_module("spconv_triton.pytorch")
-    raise ImportError(
-        "sparse convolution needs a backend: pip install spconv-cu120==2.3.6 (CPU and GPU, Python <= 3.11)"
-        " or pip install spconv-triton (GPU)"
-    )
+    return load(os.environ.get("LIDAR_RANK_SPARSE") or _default())
+
+
+def load(name: str) -> ModuleType:
+    """Import one backend.
+
+    spconv is repaired (:func:`repair_spconv`), so that it also trains on CPU tensors, unless the environment variable
+    ``LIDAR_RANK_SKIP`` names ``repair_spconv``.
+
+    Raises:
+        ValueError: There is no backend of this name.
+        ImportError: It is not installed, or there is no GPU for it.
+    """
+    if name not in _MODULES:
+        raise ValueError(f"LIDAR_RANK_SPARSE must be one of {', '.join(_MODULES)}, got {name!r}")
+    if name in _INSTALL and not _is_installed(name):
+        raise ImportError(f"the sparse backend {name} is not installed: {_INSTALL[name]}, or unset LIDAR_RANK_SPARSE")
+    if name == "spconv_triton" and not torch.cuda.is_available():
+        raise ImportError("spconv-triton runs on a GPU only and torch finds none: set LIDAR_RANK_SPARSE=native")
+    with warnings.catch_warnings():
+        # spconv 2.3 and its dependencies use names that torch and Python have since deprecated.
+        warnings.simplefilter("ignore")
+        module = import_module(_MODULES[name])
+    if name == "spconv" and repair_spconv.__name__ not in skipped_repairs():
+        repair_spconv(module)
+    return module
+
+
+def provide_to_host() -> None:
+    """Let mmdet3d take its sparse layers from :func:`backend`.
+
+    mmdet3d 1.4 imports them from ``spconv.pytorch`` by name, so any other backend is registered under that name.
+
+    Raises:
+        ImportError: mmdet3d has taken its layers from elsewhere already.
+    """
+    module = backend()
+    bound = sys.modules.get("mmdet3d.models.layers.sparse_block")
+    if bound is not None and bound.SparseConvTensor is not module.SparseConvTensor:
+        raise ImportError(
+            f"mmdet3d was imported first and took its sparse layers from {bound.SparseConvTensor.__module__}, not from"
+            f" {module.__name__}: import lidar_rank.mm before mmdet3d"
+        )
+    if module.__name__ != "spconv.pytorch":
+        package = ModuleType("spconv", f"Stands for {module.__name__}.")
+        package.__spec__ = ModuleSpec("spconv", None, is_package=True)
+        package.__path__ = []
+        package.__version__ = "2.3.6"  # type: ignore[attr-defined]  # mmdet3d asks for 2.0 or higher
+        package.pytorch = module  # type: ignore[attr-defined]
+        sys.modules.update({"spconv": package, "spconv.pytorch": module})
+
+
+def _default() -> str:
+    imported = sys.modules.get("spconv.pytorch")
+    if imported is not None and imported.__name__ == "spconv.pytorch":
+        return "spconv"
+    if torch.cuda.is_available():
+        if _is_installed("spconv") and not _has_distribution("spconv"):  # which is the name of its CPU build alone
+            return "spconv"
+        if _is_installed("spconv_triton"):
+            return "spconv_triton"
+    return "native"
+
+
+def _is_installed(package: str) -> bool:
+    # importlib.util.find_spec would find the module that provide_to_host registers under the name of spconv.
+    return PathFinder.find_spec(package) is not None
+
+
+def _has_distribution(name: str) -> bool:
+    try:
+        metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def repair_spconv(spconv_pytorch: ModuleType) -> None:
@@ -76,17 +151,23 @@ def _with_contiguous_indices(original: Callable[..., None]) -> Callable[..., Non
 
 
 def _with_native_algorithm_on_cpu(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no code for CPUs."""
+    """Use gather-multiply-scatter for CPU tensors: implicit GEMM, the default of CUDA builds, has no code for CPUs.
+
+    The bias is added here, because in evaluation spconv passes it to code that refuses it on a CPU.
+    """
     from spconv.pytorch import ConvAlgo
 
-    def conv_forward(self: Any, training: bool, input: Any, *args: Any, **kwargs: Any) -> Any:
+    def conv_forward(
+        self: Any, training: bool, input: Any, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+    ) -> Any:
         if input.features.device.type != "cpu":
-            return original(self, training, input, *args, **kwargs)
+            return original(self, training, input, weight, bias, *args, **kwargs)
         chosen, self.algo = self.algo, ConvAlgo.Native
         try:
-            return original(self, training, input, *args, **kwargs)
+            out = original(self, training, input, weight, None, *args, **kwargs)
         finally:
             self.algo = chosen
+        return out if bias is None else out.replace_feature(out.features + bias)
 
     return conv_forward
 
@@ -125,12 +206,8 @@ def _with_empty_input(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
     return convolve
 
 
-def _with_norms_of_few_rows(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001 - replaced whole
-    """Normalise fewer than two rows with the running statistics, in training too.
-
-    torch refuses a single row in training, because it has no variance. spconv skips the layer if there is no row: its
-    parameters then get no gradient, for which the other ranks of a distributed run wait.
-    """
+def _with_norms_of_few_rows(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: ARG001 - replaced entirely
+    """Apply layers as :func:`apply_to_rows` does: spconv skips them without a row, and torch refuses one row."""
     from spconv.pytorch import SparseConvTensor
     from spconv.pytorch.modules import is_spconv_module
 
@@ -138,11 +215,8 @@ def _with_norms_of_few_rows(original: Callable[..., Any]) -> Callable[..., Any]:
         for module in self._modules.values():
             if is_spconv_module(module) or not isinstance(input, SparseConvTensor):
                 input = module(input)
-            elif isinstance(module, nn.BatchNorm1d) and len(input.features) < 2:
-                statistics = module.running_mean, module.running_var, module.weight, module.bias
-                input = input.replace_feature(F.batch_norm(input.features, *statistics, eps=module.eps))
             else:
-                input = input.replace_feature(module(input.features))
+                input = input.replace_feature(apply_to_rows(module, input.features))
         return input
 
     return forward

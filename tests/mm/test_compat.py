@@ -126,6 +126,15 @@ lidar_rank.mm.compat.apply()
 print("RESULT", json.dumps([changed(before, without), changed(without, look())]))
 """
 
+# Prints where the sparse layers of mmdet3d come from, and whether spconv's compiled code is loaded.
+LAYERS = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import lidar_rank.mm
+from mmdet3d.models.layers import sparse_block
+print("RESULT", json.dumps([sparse_block.SparseConvTensor.__module__, "cumm" in sys.modules]))
+"""
+
 
 def listed_repairs() -> dict[str, list[str]]:
     """The table of the architecture page: each repair and the names that it changes."""
@@ -133,15 +142,27 @@ def listed_repairs() -> dict[str, list[str]]:
     return {name: re.findall(r"`([\w.*]+)`", changes) for name, changes in rows}
 
 
+def run(program: str, **variables: str) -> list:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **variables}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.partition("RESULT")[2])
+
+
 def test_import_changes_nothing_but_what_the_architecture_page_lists_and_each_can_be_left_out():
     listed = listed_repairs()
     assert set(listed) == {"repair_spconv", *(repair.__name__ for repair in compat.REPAIRS)}
-    variables = {**os.environ, "LIDAR_RANK_SKIP": ", ".join(listed)}
-    done = subprocess.run([sys.executable, "-c", LOOK], env=variables, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    without, changed = json.loads(done.stdout.partition("RESULT")[2])
+    without, changed = run(LOOK, LIDAR_RANK_SKIP=", ".join(listed), LIDAR_RANK_SPARSE="spconv")
     assert without == []
+    assert listed.pop("provide_to_host") == ["spconv", "spconv.pytorch"]  # nothing to do for spconv itself
     assert changed == sorted(name for names in listed.values() for name in names)
+
+
+def test_host_has_our_sparse_layers_unless_that_is_left_out():
+    assert run(LAYERS, LIDAR_RANK_SPARSE="native") == ["lidar_rank.sparse.native.tensor", False]
+    left_out = run(LAYERS, LIDAR_RANK_SPARSE="native", LIDAR_RANK_SKIP="provide_to_host")
+    assert left_out == ["spconv.pytorch.core", True]
 
 
 def test_unknown_repair_is_refused(monkeypatch):

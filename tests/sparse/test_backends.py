@@ -1,167 +1,129 @@
-"""Sparse convolution against dense convolution: values and gradients."""
+"""Which backend runs where, and what the repairs of spconv do beside the layers' values."""
 
 import copy
+import os
+import subprocess
 import sys
+from types import ModuleType
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.testing import assert_close
 
 from lidar_rank import sparse
-from lidar_rank.sparse import backends
-
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-SHAPE = [5, 9, 11]  # odd, and different on every axis
-BATCH = 3
+from lidar_rank.sparse import backends, native
+from tests.sparse.scans import BATCH, SHAPE, scan
 
 
-def scan(voxels: int, device: str, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Random distinct voxels of a batch: features (voxel, 4) and indices (voxel, 4) = batch, z, y, x."""
-    generator = torch.Generator().manual_seed(seed)
-    cells = torch.randperm(BATCH * SHAPE[0] * SHAPE[1] * SHAPE[2], generator=generator)[:voxels]
-    indices = torch.stack(torch.unravel_index(cells, (BATCH, *SHAPE)), dim=1).int()
-    return torch.randn(voxels, 4, generator=generator).to(device), indices.to(device)
+@pytest.fixture
+def choice(monkeypatch: pytest.MonkeyPatch):
+    """The choice on a machine with or without a GPU and the packages; neither spconv nor the host has been imported."""
+    for name in ("spconv", "spconv.pytorch", "mmdet3d.models.layers.sparse_block"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.delenv("LIDAR_RANK_SPARSE", raising=False)
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv")
+    imported = {
+        "lidar_rank.sparse.native": native,
+        **{name: ModuleType(name) for name in ("spconv.pytorch", "spconv_triton.pytorch")},
+    }
+    monkeypatch.setattr(backends, "import_module", imported.__getitem__)
+
+    def choose(*installed: str, cuda: bool = False, variable: str | None = None) -> str:
+        if variable is not None:
+            monkeypatch.setenv("LIDAR_RANK_SPARSE", variable)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+        # The package spconv comes from the distribution spconv (CPU build) or from one such as spconv-cu120.
+        monkeypatch.setattr(backends, "_has_distribution", lambda name: f"CPU build of {name}" in installed)
+        packages = [name.removeprefix("CPU build of ") for name in installed]
+        monkeypatch.setattr(backends, "_is_installed", packages.__contains__)
+        backends.backend.cache_clear()
+        return backends.backend().__name__
+
+    yield choose
+    backends.backend.cache_clear()
 
 
-def to_dense(features: Tensor, indices: Tensor) -> Tensor:
-    """(batch, channel, z, y, x), zero where there is no voxel."""
-    dense = features.new_zeros(BATCH, *SHAPE, features.shape[1])
-    dense = dense.index_put(tuple(indices.long().T), features)
-    return dense.permute(0, 4, 1, 2, 3)
-
-
-def dense_weight(conv: nn.Module) -> Tensor:
-    """spconv keeps (out, z, y, x, in); torch wants (out, in, z, y, x)."""
-    return conv.weight.permute(0, 4, 1, 2, 3)
-
-
-def expected_subm(features: Tensor, indices: Tensor, conv: nn.Module) -> Tensor:
-    out = F.conv3d(to_dense(features, indices), dense_weight(conv), padding=1)
-    return out * to_dense(torch.ones_like(features[:, :1]), indices)
-
-
-def expected_strided(features: Tensor, indices: Tensor, conv: nn.Module) -> Tensor:
-    return F.conv3d(to_dense(features, indices), dense_weight(conv), stride=2, padding=1)
-
-
-def gradients(out: Tensor, features: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
-    probe = torch.linspace(-1, 1, out.numel(), device=out.device).view_as(out)
-    return torch.autograd.grad((out * probe).sum(), [features, weight])
-
-
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("voxels", [1, 40, 900])
 @pytest.mark.parametrize(
-    ("kind", "options", "expected"),
-    [("SubMConv3d", {"padding": 1}, expected_subm), ("SparseConv3d", {"stride": 2, "padding": 1}, expected_strided)],
+    ("installed", "cuda", "chosen"),
+    [
+        ((), False, "lidar_rank.sparse.native"),
+        (("spconv", "spconv_triton"), False, "lidar_rank.sparse.native"),
+        (("spconv", "spconv_triton"), True, "spconv.pytorch"),
+        (("spconv_triton",), True, "spconv_triton.pytorch"),
+        (("CPU build of spconv", "spconv_triton"), True, "spconv_triton.pytorch"),
+        (("CPU build of spconv",), True, "lidar_rank.sparse.native"),
+        ((), True, "lidar_rank.sparse.native"),
+    ],
 )
-def test_equals_dense_convolution(kind, options, expected, voxels, device):
-    torch.manual_seed(1)
-    conv = getattr(sparse, kind)(4, 6, 3, bias=False, **options).to(device)
-    features, indices = scan(voxels, device)
-    features.requires_grad_()
-    got = conv(sparse.SparseConvTensor(features, indices, SHAPE, BATCH)).dense()
-    want = expected(features, indices, conv)
-    assert want.abs().max() > 0.05
-    assert_close(got, want, rtol=1e-4, atol=2e-6)
-    for a, b in zip(gradients(got, features, conv.weight), gradients(want, features, conv.weight), strict=True):
-        assert_close(a, b, rtol=1e-4, atol=1e-5)
+def test_choice_by_device_and_by_what_is_installed(choice, installed, cuda, chosen):
+    assert choice(*installed, cuda=cuda) == chosen
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_inverse_convolution_equals_transposed_dense_one_at_the_input_voxels(device):
-    torch.manual_seed(2)
-    features, indices = scan(200, device)
-    features.requires_grad_()
-    down = sparse.SparseConv3d(4, 6, 3, stride=2, padding=1, bias=False, indice_key="down").to(device)
-    up = sparse.SparseInverseConv3d(6, 4, 3, bias=False, indice_key="down").to(device)
-    got = up(down(sparse.SparseConvTensor(features, indices, SHAPE, BATCH))).dense()
-    # Odd sizes: a stride-2 transpose brings (n + 1) / 2 cells back to n without output padding.
-    middle = expected_strided(features, indices, down)
-    # torch's transposed convolution wants (in, out, z, y, x).
-    want = F.conv_transpose3d(middle, up.weight.permute(4, 0, 1, 2, 3), stride=2, padding=1)
-    want = want * to_dense(torch.ones_like(features[:, :1]), indices)
-    assert want.abs().max() > 0.05
-    assert_close(got, want, rtol=1e-4, atol=2e-6)
-    for a, b in zip(gradients(got, features, down.weight), gradients(want, features, down.weight), strict=True):
-        assert_close(a, b, rtol=1e-4, atol=1e-5)
+@pytest.mark.parametrize(
+    ("variable", "chosen"),
+    [("native", "lidar_rank.sparse.native"), ("spconv", "spconv.pytorch"), ("spconv_triton", "spconv_triton.pytorch")],
+)
+def test_variable_decides(choice, variable, chosen):
+    assert choice("spconv", "spconv_triton", cuda=True, variable=variable) == chosen
 
 
-@pytest.mark.parametrize("kind", ["SubMConv3d", "SparseConv3d"])
-def test_scan_without_voxels_gives_zeros_and_keeps_the_graph(kind):
-    conv = getattr(sparse, kind)(4, 6, 3, padding=1, bias=False)
-    features, indices = scan(0, "cpu")
-    out = conv(sparse.SparseConvTensor(features.requires_grad_(), indices, SHAPE, BATCH)).dense()
-    out.sum().backward()
-    assert out.shape == (BATCH, 6, *SHAPE)
-    assert out.abs().max() == 0
-    assert conv.weight.grad.abs().max() == 0
+def test_spconv_on_a_cpu_if_the_variable_says_so(choice):
+    assert choice("spconv", variable="spconv") == "spconv.pytorch"
 
 
-def test_transposed_indices_give_the_same_result_as_contiguous_ones():
-    conv = sparse.SubMConv3d(4, 6, 3, padding=1, bias=False)
-    features, indices = scan(200, "cpu")
-    transposed = indices.T.contiguous().T
-    assert not transposed.is_contiguous()
-    a = conv(sparse.SparseConvTensor(features, transposed, SHAPE, BATCH)).dense()
-    b = conv(sparse.SparseConvTensor(features, indices, SHAPE, BATCH)).dense()
-    assert_close(a, b, rtol=0, atol=0)
+def test_empty_variable_is_no_choice(choice):
+    assert choice("spconv", variable="") == "lidar_rank.sparse.native"
 
 
-def test_asking_for_a_stream_without_cuda_is_harmless(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert sparse.backend().ops.get_current_stream() == 0
+def test_unknown_backend_lists_the_known_ones(choice):
+    with pytest.raises(ValueError, match="must be one of native, spconv, spconv_triton, got 'torchsparse'"):
+        choice(variable="torchsparse")
 
 
-def test_repair_is_applied_once():
-    module = sparse.backend()
-    before = module.SparseConvTensor.__init__
-    backends.repair_spconv(module)
-    assert module.SparseConvTensor.__init__ is before
+@pytest.mark.parametrize(
+    ("variable", "command"), [("spconv", "pip install spconv-cu120"), ("spconv_triton", "pip install spconv-triton")]
+)
+def test_backend_that_is_not_installed_says_what_to_install(choice, variable, command):
+    with pytest.raises(ImportError, match=command):
+        choice(cuda=True, variable=variable)
 
 
-def test_layer_survives_copy_and_keeps_its_algorithm():
-    conv = sparse.SubMConv3d(4, 6, 3, padding=1)
-    algorithm = conv.algo
-    features, indices = scan(20, "cpu")
-    copy.deepcopy(conv)(sparse.SparseConvTensor(features, indices, SHAPE, BATCH))
-    conv(sparse.SparseConvTensor(features, indices, SHAPE, BATCH))
-    assert conv.algo == algorithm
-
-
-def hide(monkeypatch: pytest.MonkeyPatch, *hidden: str) -> None:
-    monkeypatch.setattr(backends, "find_spec", lambda name: None if name in hidden else object())
-    backends.backend.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _fresh_choice():
-    yield
-    backends.backend.cache_clear()
-
-
-def test_no_backend_says_what_to_install(monkeypatch):
-    hide(monkeypatch, "spconv", "spconv_triton")
-    with pytest.raises(ImportError, match="pip install spconv-cu120"):
-        backends.backend()
-
-
-def test_triton_without_a_gpu_says_what_to_install(monkeypatch):
-    hide(monkeypatch, "spconv")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_triton_without_a_gpu_says_so(choice):
     with pytest.raises(ImportError, match="GPU only"):
-        backends.backend()
+        choice("spconv_triton", variable="spconv_triton")
 
 
-def test_triton_is_taken_on_a_gpu_where_spconv_is_missing(monkeypatch):
-    hide(monkeypatch, "spconv")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    stand_in = type(sys)("spconv_triton.pytorch")
-    monkeypatch.setitem(sys.modules, "spconv_triton", type(sys)("spconv_triton"))
-    monkeypatch.setitem(sys.modules, "spconv_triton.pytorch", stand_in)
-    assert backends.backend() is stand_in
+def test_spconv_stays_where_it_has_been_imported(choice, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spconv.pytorch", ModuleType("spconv.pytorch"))
+    assert choice("spconv") == "spconv.pytorch"
+
+
+def test_backend_that_stands_in_for_spconv_is_not_taken_for_it(choice, monkeypatch):
+    monkeypatch.setitem(sys.modules, "spconv.pytorch", native)
+    assert choice("spconv") == "lidar_rank.sparse.native"
+
+
+@pytest.mark.parametrize(("installed", "cuda"), [("spconv", False), ("spconv_triton", True)])
+def test_host_finds_the_backend_under_the_name_of_spconv(choice, monkeypatch, installed, cuda):
+    choice(installed, cuda=cuda)
+    for name in ("spconv", "spconv.pytorch"):  # for monkeypatch to put back
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sparse.provide_to_host()
+    import spconv
+    import spconv.pytorch
+
+    assert spconv.pytorch is backends.backend()
+    assert spconv.__version__ >= "2.0.0"
+    sparse.provide_to_host()
+    assert spconv.pytorch is backends.backend()
+
+
+def test_host_that_has_other_layers_already_is_an_error(choice, monkeypatch):
+    choice()
+    bound = ModuleType("mmdet3d.models.layers.sparse_block")
+    bound.SparseConvTensor = type("SparseConvTensor", (), {"__module__": "mmcv.ops"})
+    monkeypatch.setitem(sys.modules, bound.__name__, bound)
+    with pytest.raises(ImportError, match=r"took its sparse layers from mmcv\.ops.* before mmdet3d"):
+        sparse.provide_to_host()
 
 
 def test_unknown_name_is_an_attribute_error():
@@ -169,17 +131,49 @@ def test_unknown_name_is_an_attribute_error():
         _ = sparse.NoSuchLayer
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("voxels", [0, 1])
-def test_a_norm_of_fewer_than_two_rows_uses_its_running_statistics(voxels, device):
-    torch.manual_seed(3)
-    norm = nn.BatchNorm1d(6)
-    norm.running_mean.fill_(0.5)
-    net = sparse.SparseSequential(sparse.SubMConv3d(4, 6, 3, padding=1, bias=False), norm, nn.ReLU()).to(device).train()
-    features, indices = scan(voxels, device)
-    out = net(sparse.SparseConvTensor(features, indices, SHAPE, BATCH)).features
-    want = F.relu((features @ net[0].weight[:, 1, 1, 1].T - 0.5) / (1 + norm.eps) ** 0.5)
-    assert_close(out, want, rtol=1e-4, atol=1e-6)
-    out.sum().backward()
-    assert all(parameter.grad is not None for parameter in net.parameters())
-    assert_close(norm.running_mean.cpu(), torch.full((6,), 0.5))
+def test_layers_come_from_the_backend():
+    assert sparse.SubMConv3d is sparse.backend().SubMConv3d
+
+
+def test_native_imports_neither_spconv_nor_the_host():
+    program = """
+import sys
+from lidar_rank import sparse
+sparse.provide_to_host()
+sparse.SubMConv3d(4, 6, 3)
+loaded = {name.split(".")[0] for name, module in sys.modules.items() if not name.startswith("spconv")}
+assert not loaded & {"cumm", "mmcv", "mmdet3d", "spconv"}, loaded
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "LIDAR_RANK_SPARSE": "native"})
+
+
+def test_asking_for_a_stream_without_cuda_is_harmless(spconv, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert spconv.ops.get_current_stream() == 0
+
+
+def test_repair_can_be_left_out(spconv, monkeypatch):
+    repaired = []
+    monkeypatch.setattr(backends, "import_module", lambda _: spconv)
+    monkeypatch.setattr(backends, "_wrap", lambda _, name, __: repaired.append(name))
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv")
+    assert backends.load("spconv") is spconv
+    assert repaired == []
+    monkeypatch.delenv("LIDAR_RANK_SKIP")
+    backends.load("spconv")
+    assert "forward" in repaired
+
+
+def test_repair_is_applied_once(spconv):
+    before = spconv.SparseConvTensor.__init__
+    backends.repair_spconv(spconv)
+    assert spconv.SparseConvTensor.__init__ is before
+
+
+def test_layer_of_spconv_survives_copy_and_keeps_its_algorithm(spconv):
+    conv = spconv.SubMConv3d(4, 6, 3, padding=1)
+    algorithm = conv.algo
+    features, indices = scan(20)
+    copy.deepcopy(conv)(spconv.SparseConvTensor(features, indices, SHAPE, BATCH))
+    conv(spconv.SparseConvTensor(features, indices, SHAPE, BATCH))
+    assert conv.algo == algorithm
