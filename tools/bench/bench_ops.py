@@ -1,10 +1,10 @@
-"""Time our operators on a CPU against mmcv's compiled ones on the same tensors, or on a GPU against themselves on a CPU.
+"""Time our operators on a CPU against mmcv's compiled ones, or on a GPU against themselves on a CPU.
 
     python tools/bench/bench_ops.py [--runs 7] [--threads 1] [--device cuda]
 
-Both take turns within each run. On a CPU the figures are medians of processor time, and mmcv with its compiled operators
-is needed; on a GPU they are medians of the time until the GPU is done. Operators that mmcv has for CPUs alone are left
-out there.
+Both take turns on the same tensors within each run. On a CPU the figures are medians of processor time, and mmcv with its
+compiled operators is needed. On a GPU they are medians of the time until the GPU is done, and operators that mmcv has for
+CPUs alone are left out.
 """
 
 import argparse

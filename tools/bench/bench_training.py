@@ -1,15 +1,15 @@
 """Train a LiDAR detector for a given time, and report its speed, memory, synchronisations and AP.
 
-    python tools/bench/bench_training.py configs/second/second_kitti-car.py --data data/simulated --seconds 240 --out results
+    python tools/bench/bench_training.py configs/second/second_kitti-car.py --data data/simulated --out results
 
-The first steps are measured (with float32 and with TF32 products of sparse convolutions on a GPU with spconv-triton, after
-steps that only warm up). They say how many steps fit into the time; as many are then trained, from new weights, with one
-cycle of the learning rate and the mild augmentation of the small configs. The detector is then tested on the split val of
---data and of every --test root. A synchronisation is a place in a step where the CPU waits for the GPU, as torch's own
-debug mode counts them. The host's logging, which reads every loss once per step, is not counted.
+The first steps are measured, after some that only warm up; on a GPU with spconv-triton with float32 and with TF32 products
+in its layers. They say how many steps fit into the time. As many are then trained, from new weights, with one cycle of the
+learning rate and the mild augmentation of the small configs. The detector is then tested on the split val of --data and
+of every --test root. A synchronisation is a place in a step where the CPU waits for the GPU, as torch's debug mode counts
+them. The host's logging, which reads every loss once per step, is not counted.
 
-Every number is in OUT/NAME.json as soon as it is known, and rows of a table are added to OUT/results.md at the end, also
-when the time that `timeout -s INT` gives to this program runs out.
+Every number is in OUT/NAME.json as soon as it is known. Rows of a table are added to OUT/results.md at the end, also if
+`timeout -s INT` ends this program.
 """
 
 import argparse
@@ -34,7 +34,7 @@ METRICS: Final = ("3d", "bev", "3d@0.5", "bev@0.5")
 SYNCHRONISED_STEPS: Final = 5
 SET_UP_S: Final = 8.0  # from the end of the probe to the first step
 HEADER: Final = """
-| detector | products | steps | ms per step | of it waiting for data | samples/s | peak memory, GB | synchronisations per step |
+| detector | part | steps | ms per step | waiting for data, ms | samples/s | memory, GB | synchronisations per step |
 | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: |"""
 
 
@@ -116,18 +116,18 @@ def recipe(cfg: Config, args: argparse.Namespace, steps: int) -> Config:
         if step.type != "ObjectNoise"
     ]
     cfg.train_dataloader.update(batch_size=args.batch_size, num_workers=args.workers)
-    cfg.train_dataloader.sampler = dict(type="InfiniteSampler", shuffle=True)
-    cfg.train_cfg = dict(type="IterBasedTrainLoop", max_iters=steps)
-    cfg.optim_wrapper.optimizer = dict(type="AdamW", lr=0.0003, betas=(0.95, 0.99), weight_decay=0.01)
-    cycle = dict(type="OneCycleLR", eta_max=0.003, pct_start=0.4, total_steps=steps, by_epoch=False)
+    cfg.train_dataloader.sampler = {"type": "InfiniteSampler", "shuffle": True}
+    cfg.train_cfg = {"type": "IterBasedTrainLoop", "max_iters": steps}
+    cfg.optim_wrapper.optimizer = {"type": "AdamW", "lr": 0.0003, "betas": (0.95, 0.99), "weight_decay": 0.01}
+    cycle = {"type": "OneCycleLR", "eta_max": 0.003, "pct_start": 0.4, "total_steps": steps, "by_epoch": False}
     cfg.param_scheduler = [cycle]
     cfg.val_dataloader = cfg.val_evaluator = cfg.val_cfg = None
     cfg.default_hooks.checkpoint = None
     cfg.default_hooks.logger.interval = 50
-    cfg.log_processor = dict(by_epoch=False)
-    cfg.visualizer = dict(type="Visualizer", vis_backends=[])
+    cfg.log_processor = {"by_epoch": False}
+    cfg.visualizer = {"type": "Visualizer", "vis_backends": []}
     cfg.env_cfg.cudnn_benchmark = True
-    cfg.randomness = dict(seed=args.seed)
+    cfg.randomness = {"seed": args.seed}
     return cfg
 
 
@@ -214,7 +214,11 @@ def table(name: str, record: dict[str, Any]) -> str:
         for kind, run in runs.items()
     ]
     if record.get("test"):
-        lines.append("\n| detector | tested on | frames | scans/s | " + " | ".join(METRICS) + " |")
+        lines.append(
+            "\n| detector | tested on | frames | scans/s | "
+            + " | ".join(f"AP {metric}, easy / moderate / hard" for metric in METRICS)
+            + " |"
+        )
         lines.append("| --- | --- | ---: | ---: |" + " --- |" * len(METRICS))
     for root, found in record.get("test", {}).items():
         ap = [" / ".join(f"{v:.1f}" for v in found["ap_easy_moderate_hard"][metric]) for metric in METRICS]

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that a GPU is needed for, on a bare machine: tests marked gpu, costs of losses and operators, and trainings of the
-# full-size detectors on scans that are simulated there.
+# Everything that needs a GPU, on a bare machine: the tests marked gpu, the costs of losses and operators, and trainings of
+# the full-size detectors on scans that are simulated there.
 #     bash tools/bench/gpu.sh OUT [PART ...]     PART: tests losses ops second sassd; default all of them, 10 minutes
 # Every part has a time limit, and its result is in OUT/results.md and OUT/log.txt at once; a part that fails stops no other.
 #
@@ -65,7 +65,7 @@ make_data() {
 export -f make_data
 export python work scans frames
 if [ ! -f "$work/data_is_complete" ]; then
-  part data 240 bash -c make_data &
+  part data 240 bash -ec make_data &
 fi
 
 train() {

@@ -3,9 +3,9 @@
     python tools/bench/real_frames.py pack data/kitti real_frames.tar.xz
     python tools/bench/real_frames.py unpack real_frames.tar.xz FOLDER
 
-All frames of the splits train and val travel, as the split val: reduced clouds, labels, calibrations and infos, which is
-what a test needs. Coordinates are rounded to 2.5 mm, half of what the scanner is accurate to, and intensities to 0.01,
-which is how KITTI stores them: 83 frames take 4.6 MB. Please mind KITTI's licence (CC BY-NC-SA 3.0) when you copy them.
+All frames of the splits train and val travel, as the split val, with what a test needs: reduced clouds, labels,
+calibrations and infos. Coordinates are rounded to 2.5 mm (the scanner is accurate to 2 cm), and intensities to 0.01, in
+which KITTI stores them: 83 frames take 4.6 MB. Please mind KITTI's licence (CC BY-NC-SA 3.0) when you copy them.
 """
 
 import argparse
