@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Float64, Int, Int8, Int64, Num, Shaped, UInt8
+    from jaxtyping import Bool, Float, Float32, Float64, Int, Int8, Int32, Int64, Num, Shaped, UInt8
 else:
     try:
-        from jaxtyping import Bool, Float, Float32, Float64, Int, Int8, Int64, Num, Shaped, UInt8
+        from jaxtyping import Bool, Float, Float32, Float64, Int, Int8, Int32, Int64, Num, Shaped, UInt8
     except ImportError:
 
         class _AnyShape:
@@ -15,6 +15,6 @@ else:
             def __class_getitem__(cls, item: tuple[type, str]) -> type:
                 return item[0]
 
-        Bool = Float = Float32 = Float64 = Int = Int8 = Int64 = Num = Shaped = UInt8 = _AnyShape
+        Bool = Float = Float32 = Float64 = Int = Int8 = Int32 = Int64 = Num = Shaped = UInt8 = _AnyShape
 
-__all__ = ["Bool", "Float", "Float32", "Float64", "Int", "Int8", "Int64", "Num", "Shaped", "UInt8"]
+__all__ = ["Bool", "Float", "Float32", "Float64", "Int", "Int8", "Int32", "Int64", "Num", "Shaped", "UInt8"]

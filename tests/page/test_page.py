@@ -15,13 +15,17 @@ CAR = np.array([10.0, 0.0, -1.7, 4.0, 1.6, 1.5, 0.0])
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
+def moved(x_m: float, y_m: float) -> np.ndarray:
+    return CAR + np.array([x_m, y_m, 0, 0, 0, 0, 0])
+
+
 def scene(name: str = "000001", *, labelled: bool = True) -> Scene:
     """One car found twice, one false, one missed."""
-    found = np.stack([CAR + [0.1, 0, 0, 0, 0, 0, 0], CAR + [0.3, 0, 0, 0, 0, 0, 0], CAR + [0, 8, 0, 0, 0, 0, 0]])
+    found = np.stack([moved(0.1, 0), moved(0.3, 0), moved(0, 8)])
     detections = Detections(found, np.array([0.9, 0.8, 0.4]), np.array(["Car"] * 3))
     rng = np.random.default_rng(0)
     points = np.column_stack([rng.uniform(-20, 40, (5000, 2)), rng.uniform(-2, 1, 5000), rng.random(5000)])
-    true = np.stack([CAR, CAR + [20, -5, 0, 0, 0, 0, 0]]) if labelled else None
+    true = np.stack([CAR, moved(20, -5)]) if labelled else None
     return Scene(name, points.astype(np.float32), detections, true, np.array(["Car", "Car"]))
 
 
