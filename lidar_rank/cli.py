@@ -455,6 +455,13 @@ def _add_analyze(commands: Any) -> None:
         default=0.0,
         help="leave out pairs with negatives that score less, which a detector drops (default 0: all pairs)",
     )
+    command.add_argument(
+        "--gradients",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print the gradient that each loss term sends into the shared features, over N training batches",
+    )
 
 
 def _analyze(options: argparse.Namespace) -> None:
@@ -475,6 +482,18 @@ def _analyze(options: argparse.Namespace) -> None:
     )
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
+    if options.gradients:
+        from lidar_rank.mm.gradients import format_gradients
+
+        norms = running.measure_gradients(
+            options.config,
+            options.checkpoint,
+            batches=options.gradients,
+            loss=options.loss,
+            work_dir=options.work_dir,
+            options=options.cfg_options,
+        )
+        print(f"\n{format_gradients(norms)}")
 
 
 def _add_report(commands: Any) -> None:
