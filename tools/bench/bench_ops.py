@@ -2,9 +2,9 @@
 
     python tools/bench/bench_ops.py [--runs 7] [--threads 1] [--device cuda]
 
-Both take turns on the same tensors within each run. On a CPU the figures are medians of processor time, and mmcv with its
-compiled operators is needed. On a GPU they are medians of the time until the GPU is done, and operators that mmcv has for
-CPUs alone are left out.
+Both take turns on the same tensors within each run. On a CPU the figures are medians of processor time, and mmcv with
+its compiled operators is needed. On a GPU they are medians of the time until the GPU is done, and operators that mmcv
+has for CPUs alone are left out.
 """
 
 import argparse

@@ -2,11 +2,11 @@
 
     python tools/bench/bench_training.py configs/second/second_kitti-car.py --data data/simulated --out results
 
-The first steps are measured, after some that only warm up; on a GPU with spconv-triton with float32 and with TF32 products
-in its layers. They say how many steps fit into the time. As many are then trained, from new weights, with one cycle of the
-learning rate and the mild augmentation of the small configs. The detector is then tested on the split val of --data and
-of every --test root. A synchronisation is a place in a step where the CPU waits for the GPU, as torch's debug mode counts
-them. The host's logging, which reads every loss once per step, is not counted.
+The first steps are measured, after some that only warm up; on a GPU with spconv-triton with float32 and with TF32
+products in its layers. They say how many steps fit into the time. As many are then trained, from new weights, with one
+cycle of the learning rate and the mild augmentation of the small configs. The detector is then tested on the split val
+of --data and of every --test root. A synchronisation is a place in a step where the CPU waits for the GPU, as torch's
+debug mode counts them. The host's logging, which reads every loss once per step, is not counted.
 
 Every number is in OUT/NAME.json as soon as it is known. Rows of a table are added to OUT/results.md at the end, also if
 `timeout -s INT` ends this program.

@@ -22,6 +22,7 @@ scans=${SCANS:-3000}
 seconds=${SECONDS_EACH:-180}
 frames=${FRAMES:-.gpu/real_frames.tar.xz}
 wheels=$(realpath -m "${WHEELS:-.whl}")
+cores=$(env -u OMP_NUM_THREADS nproc) # nproc minds this variable
 mkdir -p "$out" "$work"
 export PYTHONPATH="$PWD:$work/site" PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore::SyntaxWarning
 # Simulation, loading and the numba kernels run in many processes: one thread in each.
@@ -43,27 +44,31 @@ part() {
 quote() { { echo '```' && tail -n "$2" "$work/$1.log" && echo '```'; } >>"$out/results.md"; }
 
 {
-  echo "# $(date -u '+%Y-%m-%d %H:%M'), $(nproc) cores"
+  echo "# $(date -u '+%Y-%m-%d %H:%M'), $cores cores"
   nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv,noheader
 } >>"$out/results.md" 2>&1
 
 if [ -d "$wheels" ] && [ ! -d "$work/site" ]; then
-  part install 60 "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --target "$work/site" "$wheels"/*.whl
+  # A second call must not find the half of an installation.
+  part install 120 "$python" -m pip install -q --no-index --no-deps --no-compile --no-cache-dir --upgrade \
+    --target "$work/site.new" "$wheels"/*.whl
+  mv "$work/site.new" "$work/site"
+  quote install 5
 fi
-part versions 60 "$python" -c 'import sys, numpy, torch; print(sys.version, "numpy", numpy.__version__, "torch", torch.__version__)
+part versions 90 "$python" -c 'import sys, numpy, torch; print(sys.version, "numpy", numpy.__version__, "torch", torch.__version__)
 import lidar_rank.mm; from lidar_rank import sparse; print(sparse.backend().__name__)'
 quote versions 5
 
 make_data() {
   lidar_rank() { "$python" -c 'from lidar_rank.cli import main; raise SystemExit(main())' "$@"; }
   rm -rf "$work/simulated" # of an interrupted call
-  time lidar_rank simulate "$work/simulated" --scans $((scans + 100)) --val 100 --seed 0 --jobs "$(nproc)" --no-images
+  time lidar_rank simulate "$work/simulated" --scans $((scans + 100)) --val 100 --seed 0 --jobs "$cores" --no-images
   time lidar_rank create-data "$work/simulated" --image-size 1242 375
   if [ -f "$frames" ]; then "$python" tools/bench/real_frames.py unpack "$frames" "$work/real"; fi
   touch "$work/data_is_complete"
 }
 export -f make_data
-export python work scans frames
+export python work scans frames cores
 if [ ! -f "$work/data_is_complete" ]; then
   part data 240 bash -ec make_data &
 fi
