@@ -1,10 +1,16 @@
 """Overlap of rotated boxes, row by row, in plain torch: differentiable and on any device."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lidar_rank.geometry.boxes import BEV_OF_3D
+from lidar_rank.geometry.columns import BEV_OF_3D
+
+if TYPE_CHECKING:  # the loss core, which is built on this, needs torch alone
+    from jaxtyping import Float
 
 # Larger values come from a network that diverges; the volumes of smaller boxes fit into float32.
 _MAX_MAGNITUDE = 1e9
@@ -105,7 +111,7 @@ def _corners_in_frame_of(
     a: Float[Tensor, "box 5"], b: Float[Tensor, "box 5"]
 ) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"]]:
     """Return x and y of the corners of ``a``, counter-clockwise, in the frame of ``b`` (its centre and heading)."""
-    dx, dy = (a[:, :2] - b[:, :2]).unbind(-1)
+    dx, dy = a[:, 0] - b[:, 0], a[:, 1] - b[:, 1]
     cos, sin = b[:, 4].cos(), b[:, 4].sin()
     centre_x, centre_y = dx * cos + dy * sin, dy * cos - dx * sin
     turn = a[:, 4] - b[:, 4]
