@@ -56,6 +56,7 @@ model = dict(
 # scan by scan, also where it is the warm-up, and so are box losses that allow it.
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
+loss_diou = loss_odiou = loss_iou_balanced
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
 loss_quality_focal = loss_focal
 loss_varifocal = loss_focal

@@ -110,7 +110,7 @@ def _corners_in_frame_of(
     a: Float[Tensor, "box 5"], b: Float[Tensor, "box 5"]
 ) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"]]:
     """Return x and y of the corners of ``a``, counter-clockwise, in the frame of ``b`` (its centre and heading)."""
-    dx, dy = (a[:, :2] - b[:, :2]).unbind(-1)
+    dx, dy = a[:, 0] - b[:, 0], a[:, 1] - b[:, 1]
     cos, sin = b[:, 4].cos(), b[:, 4].sin()
     centre_x, centre_y = dx * cos + dy * sin, dy * cos - dx * sin
     turn = a[:, 4] - b[:, 4]

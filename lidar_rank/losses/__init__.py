@@ -1,7 +1,7 @@
 """The loss core: ranking and balanced losses in plain torch, behind one call.
 
-``loss(logits, labels, *, iou=None, level=None)`` for classification, ``loss(pred, target, *, iou=None)`` for
-localization. Each docstring has the formula, its source and what every option does.
+``loss(logits, labels, *, iou=None, level=None)`` for classification, ``loss(pred, target, *, iou=None, boxes=None)``
+for localization. Each docstring has the formula, its source and what every option does.
 
 Each file's ``__all__`` names what is public in it, and one line below makes that public here.
 """
@@ -26,6 +26,7 @@ from lidar_rank.losses.ohem import *
 from lidar_rank.losses.quality import *
 from lidar_rank.losses.rank_sort import *
 from lidar_rank.losses.rankdet import *
+from lidar_rank.losses.rotated_iou import *
 
 _PUBLIC = {name: value for name, value in globals().items() if callable(value) and not name.startswith("_")}
 _MODULES = [value for value in _PUBLIC.values() if isinstance(value, type) and issubclass(value, nn.Module)]
@@ -34,7 +35,7 @@ CLASSIFICATION_LOSSES = tuple(cls for cls in _MODULES if issubclass(cls, _common
 """The modules of the losses ``(logits, labels, *, iou=None, level=None)``."""
 
 LOCALIZATION_LOSSES = tuple(cls for cls in _MODULES if issubclass(cls, _common.LocalizationLoss))
-"""The modules of the losses ``(pred, target, *, iou=None)``."""
+"""The modules of the losses ``(pred, target, *, iou=None, boxes=None)``."""
 
 COMPOSITE_LOSSES = tuple(cls for cls in _MODULES if not issubclass(cls, _common.FunctionalLoss))
 """The modules that are made of other losses."""

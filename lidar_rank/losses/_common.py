@@ -16,6 +16,9 @@ from lidar_rank.losses._options import NonNegative, Reduction, Scope, checks_opt
 from lidar_rank.losses._shapes import Bool, Float, Int
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
+Boxes = tuple[Tensor, Tensor]
+"""Regressed boxes and those of their objects, decoded: (positive, column) each, with 7 columns as in
+``geometry.columns``, 5 seen from above, or 4 for left, top, right, bottom."""
 
 # Stands where a candidate takes no part. Finite, so that 0 * ABSENT is 0 where 0 * inf would be NaN.
 ABSENT = -1e30
@@ -45,11 +48,14 @@ def localization_loss(function: LossFunction) -> LossFunction:
     with_options = checks_options(function)
 
     @functools.wraps(function)
-    def checked(pred: Tensor, target: Tensor, *, iou: Tensor | None = None, **options: Any) -> Tensor:
-        check_localization_inputs(pred, target, iou)
+    def checked(
+        pred: Tensor, target: Tensor, *, iou: Tensor | None = None, boxes: Boxes | None = None, **options: Any
+    ) -> Tensor:
+        check_localization_inputs(pred, target, iou, boxes)
         with full_precision(pred):
             pred = widen(pred)
-            return with_options(pred, widen(target), iou=_like(iou, pred), **options)
+            boxes = None if boxes is None else (boxes[0].to(pred.dtype), boxes[1].to(pred.dtype))
+            return with_options(pred, widen(target), iou=_like(iou, pred), boxes=boxes, **options)
 
     return cast(LossFunction, checked)
 
@@ -90,10 +96,10 @@ def check_classification_inputs(logits: Tensor, labels: Tensor, iou: Tensor | No
             f"labels must lie in [-1, {classes}]: -1 ignored, 0..{classes - 1} an object's class, {classes} background",
             lambda: range_of(labels),
         )
-    require_finite("logits", logits)
+    require_finite("logits", logits, "a module with nonfinite='drop' leaves such candidates out and counts them")
 
 
-def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) -> None:
+def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None, boxes: Boxes | None) -> None:
     """Raise a ValueError that names the argument."""
     if pred.ndim != 2 or not pred.is_floating_point():
         raise ValueError(f"pred must be a float tensor (positive, dimension), got {describe(pred)}")
@@ -101,19 +107,31 @@ def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) 
         raise ValueError(f"target must be a float tensor of pred's shape {tuple(pred.shape)}, got {describe(target)}")
     if iou is not None and (iou.shape != pred.shape[:1] or not iou.is_floating_point()):
         raise ValueError(f"iou must be a float tensor of shape {tuple(pred.shape[:1])}, got {describe(iou)}")
+    if boxes is not None:
+        _check_shapes_of_boxes(boxes, len(pred))
     require_finite("pred", pred)
     require_finite("target", target)
 
 
-def require_finite(name: str, values: Float[Tensor, "..."]) -> None:
-    """Refuse inf and NaN."""
+def _check_shapes_of_boxes(boxes: Boxes, positives: int) -> None:
+    regressed, true = boxes
+    shaped = regressed.ndim == 2 and regressed.shape[0] == positives and regressed.shape[1] in (4, 5, 7)
+    if not shaped or true.shape != regressed.shape or not (regressed.is_floating_point() and true.is_floating_point()):
+        raise ValueError(
+            f"boxes must be two float tensors ({positives}, 7), ({positives}, 5) or ({positives}, 4), regressed boxes"
+            f" and those of their objects, got {describe(regressed)} and {describe(true)}"
+        )
+
+
+def require_finite(name: str, values: Float[Tensor, "..."], remedy: str = "") -> None:
+    """Refuse inf and NaN; ``remedy`` says what to do about them."""
     # On a CPU one sum is several times cheaper than the exact test, and no inf or NaN gets past it.
     if devices.on_cpu(values) and widen(values.detach()).sum().isfinite():
         return
     finite = values.isfinite()
     require(
         finite.all(),
-        f"{name} must be finite (a module with nonfinite='drop' leaves such candidates out and counts them)",
+        f"{name} must be finite{remedy and f' ({remedy})'}",
         lambda: f"{int((~finite).sum())} of {values.numel()} values are not",
     )
 
@@ -134,6 +152,28 @@ def require_iou(name: str, iou: Tensor | None) -> Tensor:
             f"{name} needs iou=, the overlap of each positive's regressed box with its object; got None"
         )
     return iou
+
+
+def require_boxes(name: str, boxes: Boxes | None) -> Boxes:
+    """Return ``boxes``, or say which loss cannot do without them; refuse values that are no boxes."""
+    if boxes is None:
+        raise MissingInputError(
+            f"{name} needs boxes=, the regressed boxes and those of their objects, decoded; got None (the heads of"
+            " scope lidar_rank pass them)"
+        )
+    regressed, true = boxes
+    require_finite("boxes[0]", regressed, "limit the encoded sizes before decoding takes their exponential")
+    require_finite("boxes[1]", true)
+    low, high = (sizes_of(part) for part in boxes)
+    require((low >= 0).all(), "the sizes of boxes[0], the regressed boxes, must be >= 0", lambda: range_of(low))
+    require((high > 0).all(), "the sizes of boxes[1], the objects, must be > 0", lambda: range_of(high))
+    return boxes
+
+
+def sizes_of(boxes: Float[Tensor, "positive column"]) -> Float[Tensor, "positive size"]:
+    """Length, width and, in 3D, height."""
+    columns = boxes.shape[1]
+    return boxes[:, 2:] - boxes[:, :2] if columns == 4 else boxes[:, 3:6] if columns == 7 else boxes[:, 2:4]
 
 
 def describe(tensor: Tensor) -> str:
@@ -426,7 +466,7 @@ class ClassificationLoss(FunctionalLoss):
 
 
 class LocalizationLoss(FunctionalLoss):
-    """Module form of a ``loss(pred, target, *, iou=None)`` function.
+    """Module form of a ``loss(pred, target, *, iou=None, boxes=None)`` function.
 
     Args:
         loss_weight: Factor of the loss, >= 0.
@@ -436,10 +476,11 @@ class LocalizationLoss(FunctionalLoss):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         nothing = torch.zeros(0, 1)
+        boxes = torch.zeros(0, 7), torch.zeros(0, 7)
         with torch.no_grad():  # no rank waits for another
-            self.function(nothing, nothing, iou=nothing[:, 0], **self.options)
+            self.function(nothing, nothing, iou=nothing[:, 0], boxes=boxes, **self.options)
 
-    def forward(self, pred: Tensor, target: Tensor, **inputs: Tensor | None) -> Tensor:
+    def forward(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
         return self.loss_weight * self.compute(pred, target, **inputs)
 

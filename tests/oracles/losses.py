@@ -637,3 +637,73 @@ def balanced_l1(pred, target, iou, frozen, *, alpha=0.5, gamma=1.5, beta=1.0):
         return total + outer * gamma
 
     return per_positive(integral, pred, target)
+
+
+# --------------------------------------------------------------------------------------------------- boxes as a whole
+
+
+def decode(deltas):
+    return [*deltas[:3], *(math.exp(min(max(d, -4.0), 4.0)) for d in deltas[3:6]), deltas[6]]
+
+
+def corners(box):
+    x, y, _, length, width, _, yaw = box
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    ends = [(length / 2, width / 2), (-length / 2, width / 2), (-length / 2, -width / 2), (length / 2, -width / 2)]
+    return [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in ends]
+
+
+def clip(polygon, start, end):
+    """The part of a polygon to the left of the line from ``start`` to ``end`` (Sutherland and Hodgman)."""
+
+    def side(point):
+        return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])
+
+    result = []
+    for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        if side(a) >= 0:
+            result.append(a)
+        if side(a) * side(b) < 0:
+            t = side(a) / (side(a) - side(b))
+            result.append((a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])))
+    return result
+
+
+def area(polygon):
+    if not polygon:
+        return 0.0
+    x0, y0 = polygon[0]
+    pairs = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+    return sum((a[0] - x0) * (b[1] - y0) - (b[0] - x0) * (a[1] - y0) for a, b in pairs) / 2
+
+
+def rotated_iou_of_pair(box, true, kind, enclosing, yaw_weight):
+    shared = corners(box)
+    edges = corners(true)
+    for start, end in zip(edges, edges[1:] + edges[:1], strict=True):
+        shared = clip(shared, start, end)
+    height = max(min(box[2] + box[5], true[2] + true[5]) - max(box[2], true[2]), 0.0)
+    volumes = [part[3] * part[4] * part[5] for part in (box, true)]
+    inner = area(shared) * height
+    union = sum(volumes) - inner
+    loss = 1 - inner / union
+    yaw = true[6] if enclosing == "target" else 0.0
+    turned = [(x * math.cos(yaw) + y * math.sin(yaw), y * math.cos(yaw) - x * math.sin(yaw)) for x, y in
+              corners(box) + corners(true)]  # fmt: skip
+    sides = [max(point[axis] for point in turned) - min(point[axis] for point in turned) for axis in (0, 1)]
+    sides.append(max(box[2] + box[5], true[2] + true[5]) - min(box[2], true[2]))
+    if kind == "giou":
+        hull = sides[0] * sides[1] * sides[2]
+        loss += (hull - union) / hull
+    if kind in ("diou", "odiou"):
+        rise = box[2] + box[5] / 2 - true[2] - true[5] / 2
+        distance = (box[0] - true[0]) ** 2 + (box[1] - true[1]) ** 2 + rise**2
+        loss += distance / sum(side * side for side in sides)
+    if kind == "odiou":
+        loss += yaw_weight * (1 - abs(math.cos(box[6] - true[6])))
+    return loss
+
+
+def rotated_iou(pred, target, iou, frozen, *, kind="diou", enclosing="target", yaw_weight=1.25):
+    pairs = zip(map(decode, pred), map(decode, target), strict=True)
+    return sum(rotated_iou_of_pair(*pair, kind, enclosing, yaw_weight) for pair in pairs) / max(len(pred), 1)

@@ -3,6 +3,7 @@ _base_ = [
     "./alrp.py",
     "./ap.py",
     "./concordance.py",
+    "./diou.py",
     "./dr.py",
     "./focal.py",
     "./ghm.py",
