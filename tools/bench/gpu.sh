@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, on a bare machine: the tests marked gpu, the costs of losses and operators, and trainings of
 # the full-size detectors on scans that are simulated there.
-#     bash tools/bench/gpu.sh OUT [PART ...]     PART: tests losses ops second sassd; default all of them, 10 minutes
+#     bash tools/bench/gpu.sh OUT [PART ...]     PART: tests losses ops second sassd weights; default all but weights,
+#                                                10 minutes; weights: the models that come with the package, at once
 # Every part has a time limit, and its result is in OUT/results.md and OUT/log.txt at once; a part that fails stops no other.
 #
 # PYTHON   interpreter with torch (default python3)
@@ -10,6 +11,7 @@
 # WORK     folder for installed wheels, data and logs (default /tmp/lidar_rank_gpu); a second call finds them there again
 # SCANS    scans to train on (default 3000); 100 more are held back
 # SECONDS_EACH  for the training of a detector (default 180)
+# SECONDS_WEIGHTS  for the training of the models of the package (default 200)
 # DRY_RUN=1     small detectors and problems instead, for a CPU
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -63,7 +65,7 @@ make_data() {
   lidar_rank() { "$python" -c 'from lidar_rank.cli import main; raise SystemExit(main())' "$@"; }
   rm -rf "$work/simulated" # of an interrupted call
   time lidar_rank simulate "$work/simulated" --scans $((scans + 100)) --val 100 --seed 0 --jobs "$cores" --no-images
-  time lidar_rank create-data "$work/simulated" --image-size 1242 375
+  time lidar_rank create-data "$work/simulated" --image-size 1242 375 --jobs "$(nproc)"
   if [ -f "$frames" ]; then "$python" tools/bench/real_frames.py unpack "$frames" "$work/real"; fi
   touch "$work/data_is_complete"
 }
@@ -106,9 +108,20 @@ else
     part ops 45 "$python" tools/bench/bench_ops.py --device cuda
     quote ops 100
   }
-  second() { train second configs/second/second_kitti-car.py --loss focal-rankdet-iou; }
-  sassd() { train sassd configs/sassd/sassd_kitti-car.py; }
+  second() { train second configs/second/second_kitti-car.py --loss box-iou; }
+  sassd() { train sassd configs/sassd/sassd_kitti-car.py --loss box-iou; }
 fi
+
+weights() {
+  seconds=${SECONDS_WEIGHTS:-200}
+  ship() { train "$1" "configs/$2" --loss "$3" --workers 3 --weights "$out/$1.safetensors"; }
+  ship second_kitti-car second/second_kitti-car_small.py box-iou &
+  ship second_kitti-car_rankdet second/second_kitti-car_small.py rankdet-box-iou &
+  ship second_kitti-3class second/second_kitti-3class_small.py box-iou &
+  ship sassd_kitti-car sassd/sassd_kitti-car_small.py box-iou &
+  wait
+}
+
 for name in $parts; do
   # Timings wait until the simulation no longer takes all cores.
   [ "$name" = tests ] || wait
