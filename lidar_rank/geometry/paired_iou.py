@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lidar_rank.geometry.columns import BEV_OF_3D
-
 if TYPE_CHECKING:  # the loss core, which is built on this, needs torch alone
     from jaxtyping import Float
 
@@ -59,8 +57,14 @@ def paired_iou_3d(a: Float[Tensor, "box 7"], b: Float[Tensor, "box 7"]) -> Float
     a, b = _prepared(a, b, sizes=slice(3, 6), width=7)
     rise = a[:, 2] - b[:, 2]
     height = torch.minimum(rise + a[:, 5], b[:, 5]) - torch.maximum(rise, torch.zeros_like(rise))
-    intersection = _intersection_bev(a[:, BEV_OF_3D], b[:, BEV_OF_3D]) * height.clamp(min=0)
+    intersection = _intersection_bev(bev_of(a), bev_of(b)) * height.clamp(min=0)
     return _ratio(intersection, a[:, 3:6].prod(-1) + b[:, 3:6].prod(-1))
+
+
+def bev_of(boxes: Float[Tensor, "box 7"]) -> Float[Tensor, "box 5"]:
+    """Columns (x, y, length, width, yaw) of upright boxes."""
+    # A list of columns as the index would be copied to the device, which waits for it.
+    return torch.cat([boxes[:, :2], boxes[:, 3:5], boxes[:, 6:7]], dim=1)
 
 
 def _prepared(a: Tensor, b: Tensor, *, sizes: slice, width: int) -> tuple[Tensor, Tensor]:
