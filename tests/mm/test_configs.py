@@ -23,15 +23,16 @@ from .conftest import CONFIGS
 
 FILES = sorted(CONFIGS.glob("[a-z]*/*.py"))
 LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
-DENSE, FOCAL, CE, ODIOU, RANKDET, IOU_BALANCED, GHM_R = (
+DENSE, FOCAL, CE, IOU_BRANCH, ODIOU, RANKDET, IOU_BALANCED, GHM_R = (
     losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
-    for name in ("dense", "focal", "ce", "odiou", "rankdet", "iou-balanced", "ghm-r")
+    for name in ("dense", "focal", "ce", "iou-branch", "odiou", "rankdet", "iou-balanced", "ghm-r")
 )
 NUM_CLASSES = {"3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
+SCANS = DENSE | CE | IOU_BRANCH | ODIOU
 TAKEN = {
-    "second": DENSE | CE | ODIOU,
-    "sassd": DENSE | CE | ODIOU,
-    "pointpillars": DENSE | CE | ODIOU,
+    "second": SCANS,
+    "sassd": SCANS,
+    "pointpillars": SCANS,
     "retinanet": DENSE,
     "atss": FOCAL | RANKDET,
     "ssd": IOU_BALANCED,
