@@ -5,8 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lidar_rank.geometry.boxes import bev_bounds, checked_boxes, nearest_bev
-from lidar_rank.geometry.columns import BEV_OF_3D
+from lidar_rank.geometry.boxes import BEV_OF_3D, bev_bounds, checked_boxes, nearest_bev
 from lidar_rank.kernels.assignment import match_anchors, overlapping_pairs, paired_rectangle_iou
 from lidar_rank.kernels.rotated_iou import paired_intersection_area
 from lidar_rank.shapes import Bool, Float, Float32, Int64

@@ -17,8 +17,8 @@ from lidar_rank.losses._shapes import Bool, Float, Int
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
 Boxes = tuple[Tensor, Tensor]
-"""Regressed boxes and those of their objects, decoded: (positive, column) each, with 7 columns as in
-``geometry.columns``, 5 seen from above, or 4 for left, top, right, bottom."""
+"""Regressed boxes and those of their objects, decoded: (positive, column) each, with 7 columns as in ``geometry``, 5 if
+seen from above, or 4 for left, top, right, bottom."""
 
 # Stands where a candidate takes no part. Finite, so that 0 * ABSENT is 0 where 0 * inf would be NaN.
 ABSENT = -1e30

@@ -12,12 +12,11 @@ from lidar_rank.losses._common import (
     own_entries,
     pack,
     reduce_groups,
-    take_highest,
     to_groups,
     with_gradient,
 )
 from lidar_rank.losses._options import Positive, Reduction, Scope
-from lidar_rank.losses._pairs import truncated_power_sums
+from lidar_rank.losses._pairs import StepSums
 from lidar_rank.losses._shapes import Bool, Float, Int
 
 __all__ = ["APLoss", "ap_loss"]
@@ -44,7 +43,8 @@ def ap_loss(
         TP_i = 1 + \sum_{k \in pos, k \ne i} H(x_k - x_i)
 
     The gradient is the errors themselves: positive i is pushed up by its term, and each negative down by its share
-    :math:`H(x_j - x_i) / FP_i` of it. Sums are taken by sorting, in O((N + P) log N), without a loop over positives.
+    :math:`H(x_j - x_i) / FP_i` of it. Sums are taken by sorting the positives, in O((N + P) log P), without a loop over
+    them.
 
     Source: Chen et al., "Towards Accurate One-Stage Object Detection with AP-Loss", CVPR 2019. It ranks the batch as
     one, so that scores of different images stay comparable.
@@ -72,14 +72,20 @@ def ap_loss(
     """
     logits, labels = to_groups(scope, logits, labels)
     classes, entries = logits.shape[2], logits.flatten(1)
-    source, is_pos = pack(is_object(labels, classes))
-    pos = entries.gather(1, own_entries(labels, source, classes))
-    # No negative further than delta below the lowest positive takes part.
-    lowest = torch.where(is_pos, pos.detach(), -ABSENT).amin(1, keepdim=True)
-    involved = negative_entries(labels, classes).flatten(1) & (entries > lowest - delta)
-    neg, is_neg, _ = take_highest(entries, involved, involved.sum(1))
-    loss, slopes = _errors(pos.detach(), is_pos, neg.detach(), is_neg, delta, interpolate)
-    return reduce_groups(with_gradient(loss, (pos, neg), slopes), is_pos.any(1), reduction)
+    source, there = pack(is_object(labels, classes))
+    own = own_entries(labels, source, classes)
+    logit = entries.detach().gather(1, own)
+    negatives = StepSums(logit, there, entries, negative_entries(labels, classes).flatten(1), delta)
+    false_positives = torch.where(there, negatives.over_items(), 0.0)
+    true_positives = StepSums(logit, there, logit, there, delta).over_items() + 0.5  # it saw itself with H(0) = 1 / 2
+    error = torch.where(there, false_positives / (false_positives + true_positives).clamp(min=0.5), 0.0)
+    if interpolate:
+        error = _interpolated(error, logit, there)
+    push = negatives.over_bounds(torch.where(false_positives > 0, error / false_positives, 0.0))
+    positives = there.sum(1).clamp(min=1)
+    gradient = push.scatter_add_(1, own, -error).div_(positives[:, None])
+    loss = with_gradient(error.sum(1) / positives, (entries,), (gradient,))
+    return reduce_groups(loss, there.any(1), reduction)
 
 
 class APLoss(ClassificationLoss):
@@ -88,37 +94,12 @@ class APLoss(ClassificationLoss):
     function = staticmethod(ap_loss)
 
 
-def _errors(
-    pos: Float[Tensor, "group positive"],
-    is_pos: Bool[Tensor, "group positive"],
-    neg: Float[Tensor, "group negative"],
-    is_neg: Bool[Tensor, "group negative"],
-    delta: float,
-    interpolate: bool,
-) -> tuple[Float[Tensor, " group"], tuple[Tensor, Tensor]]:
-    """Return the loss and the pushes on positives and negatives."""
-    pos_weight = is_pos.to(pos.dtype)
-    false_positives = _number_above(pos, neg, is_neg.to(pos.dtype), delta) * pos_weight
-    true_positives = _number_above(pos, pos, pos_weight, delta) + 0.5  # of itself a positive sees H(0) = 1 / 2
-    error = false_positives / (false_positives + true_positives).clamp(min=0.5) * pos_weight
-    if interpolate:
-        order = torch.where(is_pos, pos, -ABSENT).argsort(1)
-        best = torch.where(is_pos, 1 - error, 0.0).gather(1, order).cummax(1).values
-        error = torch.zeros_like(error).scatter(1, order, 1 - best) * pos_weight
-    share = torch.where(false_positives > 0, error / false_positives, 0.0)
-    # H(x_j - x_i) seen from the negative j: the same sum with the sides exchanged.
-    upper, lower = (truncated_power_sums(neg + shift, pos, share, 1) for shift in (delta, -delta))
-    push = torch.where(is_neg, (upper - lower) / (2 * delta), 0.0)
-    positives = pos_weight.sum(1).clamp(min=1)
-    return error.sum(1) / positives, (-error / positives[:, None], push / positives[:, None])
-
-
-def _number_above(
-    of: Float[Tensor, "group query"],
-    others: Float[Tensor, "group item"],
-    weight: Float[Tensor, "group item"],
-    delta: float,
-) -> Float[Tensor, "group query"]:
-    """``sum_j weight_j H(others_j - of_i)``; the step H is the difference of two ramps."""
-    upper, lower = (truncated_power_sums(shift - of, -others, weight, 1) for shift in (delta, -delta))
-    return ((upper - lower) / (2 * delta)).clamp(min=0)
+def _interpolated(
+    error: Float[Tensor, "group positive"],
+    logit: Float[Tensor, "group positive"],
+    there: Bool[Tensor, "group positive"],
+) -> Float[Tensor, "group positive"]:
+    """Return the least error among the positives of no higher logit."""
+    order = torch.where(there, logit, ABSENT).argsort(1)
+    best = torch.where(there, 1 - error, 0.0).gather(1, order).cummax(1).values
+    return torch.where(there, torch.zeros_like(error).scatter(1, order, 1 - best), 0.0)

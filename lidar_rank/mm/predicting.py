@@ -14,7 +14,7 @@ from tqdm import tqdm
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.geometry import nms_bev
-from lidar_rank.geometry.columns import BEV_OF_3D
+from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import Calibration, read_calibration, read_kitti_labels
 from lidar_rank.kitti.files import write_atomically
 from lidar_rank.kitti.predictions import image_boxes

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray
 
-from lidar_rank.geometry.columns import BOX_COLUMNS
+from lidar_rank.geometry.boxes import BOX_COLUMNS
 from lidar_rank.shapes import Float, Shaped
 
 

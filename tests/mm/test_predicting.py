@@ -8,7 +8,7 @@ import torch
 
 from lidar_rank.cli import main
 from lidar_rank.geometry import pairwise_iou_bev
-from lidar_rank.geometry.columns import BEV_OF_3D
+from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import read_calibration, read_kitti_results
 from lidar_rank.kitti.files import read_points
 from lidar_rank.mm import running

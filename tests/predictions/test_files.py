@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from lidar_rank.geometry.columns import BOX_COLUMNS
+from lidar_rank.geometry.boxes import BOX_COLUMNS
 from lidar_rank.kitti import read_kitti_results
 from lidar_rank.predictions import Detections, write_detections
 from lidar_rank.simulation.camera import KITTI_CALIBRATION as CALIBRATION

@@ -1,6 +1,6 @@
 # What anchor-based detectors of mmdet3d get here: a head that keeps the scans of a batch apart for the loss, the losses
 # that it takes, and assignment on the CPU.
-_base_ = ["../losses/dense.py", "../losses/ce.py", "../losses/box-iou.py"]
+_base_ = ["../losses/dense.py", "../losses/ce.py", "../losses/iou-branch.py", "../losses/box-iou.py"]
 custom_imports = dict(imports=["lidar_rank.mm"])
 
 anchor_head = dict(

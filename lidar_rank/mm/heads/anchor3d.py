@@ -6,12 +6,14 @@ from typing import NamedTuple
 import torch
 from mmdet.utils import reduce_mean
 from mmdet3d.models.dense_heads import Anchor3DHead
+from mmengine.config import ConfigDict
 from torch import Tensor
 
 from lidar_rank.geometry import paired_iou_3d
 from lidar_rank.geometry.boxes import checked_boxes
 from lidar_rank.labels import is_object
 from lidar_rank.mm import seam
+from lidar_rank.mm.heads.iou_branch import IoUBranch
 from lidar_rank.mm.registry import MODELS
 
 # The host's constructor decides by the type of the loss whether to sample anchors and whether scores are sigmoids.
@@ -30,13 +32,17 @@ class PerImageAnchor3DHead(Anchor3DHead):
 
     Args:
         loss_cls: Config of the classification or ranking loss.
+        iou_branch: Options of :class:`IoUBranch`, without the numbers of channels and anchors; None is a head without.
         prior_prob: Score of every anchor before training: 0.01 for focal loss, 0.5 for DR loss.
         *args: As the host's.
         **kwargs: As the host's.
     """
 
-    def __init__(self, *args, loss_cls: dict, prior_prob: float = 0.01, **kwargs) -> None:
+    def __init__(
+        self, *args, loss_cls: dict, iou_branch: dict | None = None, prior_prob: float = 0.01, **kwargs
+    ) -> None:
         super().__init__(*args, loss_cls=_UNSAMPLED_SIGMOID, **kwargs)
+        self.iou_branch = None if iou_branch is None else IoUBranch(self.feat_channels, self.num_anchors, **iou_branch)
         self.init_cfg["override"]["bias_prob"] = prior_prob
         self.loss_cls = MODELS.build(loss_cls)
         for name, unweighted in (("code_weight", None), ("pos_weight", -1)):
@@ -46,21 +52,21 @@ class PerImageAnchor3DHead(Anchor3DHead):
                     f" {self.train_cfg[name]}"
                 )
 
+    def forward_single(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Maps of a level, as the host's; those of the IoU branch, if there is one, come last."""
+        maps = super().forward_single(x)
+        return maps if self.iou_branch is None else (*maps, self.iou_branch(x))
+
     def loss_by_feat(
-        self,
-        cls_scores: list[Tensor],
-        bbox_preds: list[Tensor],
-        dir_cls_preds: list[Tensor],
-        batch_gt_instances_3d: list,
-        batch_input_metas: list[dict],
-        batch_gt_instances_ignore: list | None = None,
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], dir_cls_preds: list[Tensor], *inputs
     ) -> dict[str, Tensor]:
-        """Losses of a batch; arguments as the host's.
+        """Losses of a batch; arguments as the host's, after the maps of the IoU branch if there is one.
 
         Raises:
             ValueError: an object is not finite or has a size that is not positive.
         """
-        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, batch_gt_instances_ignore)
+        iou_preds, *inputs = inputs if self.iou_branch is not None else (None, *inputs)
+        found = self._match(cls_scores, bbox_preds, *inputs)
         iou = seam.iou_of_candidates(found.iou, found.positive)
         level = seam.level_of_candidate(cls_scores, self.num_classes)
         losses = {
@@ -69,7 +75,19 @@ class PerImageAnchor3DHead(Anchor3DHead):
         }
         if self.use_direction_classifier:
             losses["loss_dir"] = self._direction(found, seam.by_image(dir_cls_preds, 2)[found.positive])
+        if self.iou_branch is not None:
+            losses["loss_iou"] = self.iou_branch.loss(iou_preds, found.positive, found.iou)
         return losses
+
+    def predict_by_feat(
+        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], dir_cls_preds: list[Tensor], *iou_preds, **named
+    ) -> list:
+        """Detections of a batch; arguments as the host's, after the maps of the IoU branch if there is one."""
+        if self.iou_branch is not None:
+            cfg = named.get("cfg") or self.test_cfg
+            cls_scores = self.iou_branch.rectified(cls_scores, *iou_preds, cfg.get("score_thr", 0.0))
+            named["cfg"] = ConfigDict(cfg, score_thr=0.0)
+        return super().predict_by_feat(cls_scores, bbox_preds, dir_cls_preds, **named)
 
     def _localization(self, found: "Matches") -> Tensor:
         return self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach(), boxes=found.boxes)
@@ -93,13 +111,21 @@ class PerImageAnchor3DHead(Anchor3DHead):
         Raises:
             ValueError: an object is not finite or has a size that is not positive.
         """
-        cls_scores, bbox_preds, _ = self(features)
-        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas, None)
+        cls_scores, bbox_preds, _, *iou_preds = self(features)
+        found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas)
         iou = seam.iou_of_candidates(found.iou, found.positive)
-        return seam.Candidates(found.logits.sigmoid(), found.labels, iou)
+        scores = found.logits.sigmoid()
+        if self.iou_branch is not None:
+            scores = scores * self.iou_branch.factor(seam.by_image(*iou_preds, 1))
+        return seam.Candidates(scores, found.labels, iou)
 
     def _match(
-        self, cls_scores: list[Tensor], bbox_preds: list[Tensor], objects: list, metas: list[dict], ignored: list | None
+        self,
+        cls_scores: list[Tensor],
+        bbox_preds: list[Tensor],
+        objects: list,
+        metas: list[dict],
+        ignored: list | None = None,
     ) -> "Matches":
         _check_objects(objects, metas)
         anchors, labels, box_targets, directions = self._targets(cls_scores, objects, metas, ignored)

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lidar_rank.geometry import nms_bev
-from lidar_rank.geometry.boxes import wrap_angle
-from lidar_rank.geometry.columns import BEV_OF_3D
+from lidar_rank.geometry.boxes import BEV_OF_3D, wrap_angle
 from lidar_rank.losses import GHMRLoss
 from lidar_rank.mm import seam
 from lidar_rank.mm.assigner import AnchorAssigner
@@ -27,6 +26,7 @@ class _Proposals(NamedTuple):
 
     boxes: Tensor  # (proposal, 7)
     labels: Tensor  # (proposal,)
+    factor: Tensor  # (proposal,), of the confidence: what the IoU branch says, 1 without one
 
 
 @MODELS.register_module()
@@ -36,7 +36,8 @@ class SASSDHead(PerImageAnchor3DHead):
     Only anchors with more than one occupied voxel column under them take part in training and testing. Proposals are
     the decoded boxes of anchors that score above a threshold; in training the objects are added to them. The gradient
     of a proposal's confidence reaches the box regression. A proposal is positive if it overlaps an object by at least
-    0.7 in 3D or is the best proposal of an object.
+    0.7 in 3D or is the best proposal of an object. With an IoU branch a proposal's confidence is multiplied with what
+    the branch predicts for its anchor, after the threshold of the confidence.
 
     The authors average box and direction losses over the positives of each scan and then over the scans. Each loss is
     called once per batch all the same, because losses may keep state from call to call: ``loss_bbox`` is averaged in
@@ -143,16 +144,16 @@ class SASSDHead(PerImageAnchor3DHead):
         ]
 
     def _detections(self, proposals: _Proposals, confidence: Tensor, meta: dict) -> InstanceData:
-        kept = []
+        kept, scores = [], confidence * proposals.factor
         for label in range(self.num_classes):
             rows = ((confidence > self.test_cfg.score_thr) & (proposals.labels == label)).nonzero().squeeze(1)
             boxes = proposals.boxes[rows][:, BEV_OF_3D].cpu().numpy()
-            best = nms_bev(boxes, confidence[rows].cpu().numpy(), self.test_cfg.nms_thr)
+            best = nms_bev(boxes, scores[rows].cpu().numpy(), self.test_cfg.nms_thr)
             kept.append(rows[torch.from_numpy(best).to(rows.device)])
         rows = torch.cat(kept)
         return InstanceData(
             bboxes_3d=meta["box_type_3d"](proposals.boxes[rows], box_dim=self.box_code_size),
-            scores_3d=confidence[rows],
+            scores_3d=scores[rows],
             labels_3d=proposals.labels[rows],
         )
 
@@ -199,11 +200,14 @@ class SASSDHead(PerImageAnchor3DHead):
 
     def _proposals(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[_Proposals]:
         """Return the decoded boxes of the occupied anchors of each scan that score above the threshold."""
-        cls_scores, bbox_preds, dir_cls_preds = outs
+        cls_scores, bbox_preds, dir_cls_preds, *iou_preds = outs
         scores, labels = seam.by_image(cls_scores, self.num_classes).sigmoid().max(-1)
         deltas = seam.by_image(bbox_preds, self.box_code_size)
         directions = seam.by_image(dir_cls_preds, 2).argmax(-1)
         anchors = self._anchors(tuple(cls_scores[0].shape[-2:]), scores.device)
+        factor = torch.ones_like(scores)
+        if self.iou_branch is not None:
+            factor = self.iou_branch.factor(seam.by_image(*iou_preds, 1)).squeeze(2)
         found = []
         for scan, meta in enumerate(metas):
             rows = ((scores[scan] > self.proposal_score_thr) & meta["occupied"]).nonzero().squeeze(1)
@@ -211,7 +215,7 @@ class SASSDHead(PerImageAnchor3DHead):
             boxes = self._facing(boxes, directions[scan, rows])
             # Early in training exp() of a size sometimes overflows: such a box has no place.
             valid = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
-            found.append(_Proposals(boxes[valid], labels[scan, rows][valid]))
+            found.append(_Proposals(boxes[valid], labels[scan, rows][valid], factor[scan, rows][valid]))
         return found
 
     def _facing(self, boxes: Tensor, directions: Tensor) -> Tensor:
