@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.logging import MMLogger
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
 from lidar_rank.mm.checkpoints import check_checkpoints
 from lidar_rank.mm.configs import check_warm_up, load_config
+from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.gradients import mean_gradients
 from lidar_rank.mm.ranking import RankingHook
@@ -61,7 +62,7 @@ def train(
     if amp:
         _use_mixed_precision(cfg)
     _add_hook(cfg, "lidar_rank.ScheduleHook")
-    _train(Runner.from_cfg(cfg))
+    _train(_runner(cfg, config, loss))
 
 
 def test(
@@ -92,7 +93,7 @@ def test(
     cfg = _load_for_test(config, checkpoint, loss, work_dir, options, split=split, out=out)
     if out:
         _write_results(cfg, Path(out).absolute())
-    return Runner.from_cfg(cfg).test()
+    return _runner(cfg, config, loss).test()
 
 
 def analyze(
@@ -118,7 +119,7 @@ def analyze(
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
         ValueError: the config has no test set, the checkpoint is of another model, or the head is not one of ours.
     """
-    runner = Runner.from_cfg(_load_for_test(config, checkpoint, loss, work_dir, options))
+    runner = _runner(_load_for_test(config, checkpoint, loss, work_dir, options), config, loss)
     ranking = RankingHook(min_score)
     runner.register_hook(ranking)
     metrics = runner.test()
@@ -158,12 +159,18 @@ def measure_gradients(
     cfg.load_from = checkpoint
     check_checkpoints(cfg)
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {})}
-    runner = Runner.from_cfg(cfg)
+    runner = _runner(cfg, config, loss)
     runner.load_or_resume()
     return mean_gradients(runner, batches)
 
 
-def _train(runner: Runner) -> None:
+def _runner(cfg: Config, config: str, loss: str | None) -> ConsoleRunner:
+    runner = ConsoleRunner.from_cfg(cfg)
+    runner.register_hook(AnnounceHook(config, loss))
+    return runner
+
+
+def _train(runner: ConsoleRunner) -> None:
     """Train; keep the traceback of an error that comes too late to be about the input alone."""
     steps = _CountSteps()
     runner.register_hook(steps)
@@ -208,6 +215,7 @@ def _load_for_test(
 
 
 def _load(config: str, loss: str | None, work_dir: str | None, options: dict | None) -> Config:
+    show_less(MMLogger.get_instance("mmengine"))  # which speaks until the run has a logger of its own
     cfg = load_config(config, loss, options)
     check_losses_have_images(cfg.model)
     cfg.work_dir = work_dir or cfg.work_dir

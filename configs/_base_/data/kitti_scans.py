@@ -12,5 +12,8 @@ kitti_hooks = dict(
     checkpoint=dict(interval=1, max_keep_ckpts=2, save_best="kitti/Car/3d/R40/moderate", rule="greater"),
 )
 kitti_visualizer = dict(
-    _delete_=True, type="Visualizer", vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")]
+    _delete_=True,
+    _scope_="mmengine",  # scope mmdet3d imports Open3D, dash and trimesh, which takes more than a second
+    type="Visualizer",
+    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
 )
