@@ -1,5 +1,7 @@
-# `make test` and `make demo` work on a machine with Python 3.11 and g++ alone: they make .venv first.
+# `make test` and `make demo` work on a machine with Python and its venv alone: they make .venv first.
 PYTEST := .venv/bin/python -m pytest
+# One process a core, one thread each; the tests of a file stay together because they share fixtures.
+PARALLEL := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(PYTEST) --numprocesses auto --maxprocesses 8 --dist loadfile
 # BLAS and numba take every core by default; two threads keep timings and memory predictable.
 export OMP_NUM_THREADS ?= 2
 export NUMBA_NUM_THREADS ?= 2
@@ -8,12 +10,16 @@ export NUMBA_NUM_THREADS ?= 2
 
 setup: .venv/.complete
 
-.venv/.complete: setup.py requirements/constraints.txt tools/setup.sh
-	bash tools/setup.sh
-	touch $@
+.venv/.complete: pyproject.toml setup.py requirements/constraints.txt tools/setup.sh
+	@bash tools/setup.sh
+	@touch $@
+
+ifdef PYTHON # which may be another one than that of .venv
+.PHONY: .venv/.complete
+endif
 
 test: setup lint
-	$(PYTEST) -m "not slow"
+	$(PARALLEL) -m "not slow"
 
 test-slow: setup
 	$(PYTEST) -m slow

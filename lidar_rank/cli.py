@@ -14,6 +14,9 @@ from typing import Any
 from lidar_rank import __version__, runs
 from lidar_rank.config_files import check_before_import
 
+# The extra of the package that has what a command imports; the others need "mmdet3d".
+_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view"}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status.
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:
-        print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
+        print(f"lidar-rank {options.command}: {error}{_how_to_install(error, options.command)}", file=sys.stderr)
         return 2
     except runs.TrainingError as error:
         print(f"lidar-rank {options.command}: {error}", file=sys.stderr)
@@ -33,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _how_to_install(error: Exception, command: str) -> str:
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    return f": pip install 'lidar_rank[{_EXTRA.get(command, 'mmdet3d')}]' installs what this command needs"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         _add_create_data,
         _add_train,
         _add_test,
+        _add_predict,
+        _add_models,
+        _add_doctor,
         _add_evaluate,
         _add_analyze,
         _add_report,
@@ -197,7 +209,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
-    command.add_argument("config", help="mmengine config, e.g. configs/second/second_kitti-car_small.py")
+    command.add_argument("config", help="mmengine config, e.g. second_kitti-car_small")
     command.add_argument("--loss", metavar="NAME", help="loss to put in, e.g. dr; a wrong name lists those that fit")
     command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>[_<loss>])")
     command.add_argument(
@@ -222,7 +234,7 @@ def _add_train(commands: Any) -> None:
         "train",
         _train,
         "Train a config. KITTI_ROOT=DIR names the data (default data/kitti); torchrun starts the same on many GPUs.",
-        "lidar-rank train configs/second/second_kitti-car_small.py --loss dr",
+        "lidar-rank train second_kitti-car_small --loss dr",
     )
     _add_config(command)
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
@@ -253,7 +265,7 @@ def _add_test(commands: Any) -> None:
         "test",
         _test,
         "Evaluate a checkpoint on the test set of its config.",
-        "lidar-rank test configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        "lidar-rank test second_kitti-car_small work_dirs/second_kitti-car_small_dr/epoch_40.pth"
         " --loss dr --out results",
     )
     _add_config(command)
@@ -285,6 +297,145 @@ def _test(options: argparse.Namespace) -> None:
     )
 
 
+def _add_predict(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "predict",
+        _predict,
+        "Detect objects in scans of your own: .bin, .npy, .pcd, .ply, .las, .laz or .csv files. Writes a JSON file, a"
+        " file in KITTI's text format and a picture from above for each.",
+        "lidar-rank predict second_kitti-car scan.pcd --height 1.9",
+    )
+    command.add_argument("model", help="a name that 'lidar-rank models' lists, or the mmengine config of --checkpoint")
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="scans, or folders of scans")
+    command.add_argument("--checkpoint", help="weights of your own, trained with the config")
+    command.add_argument("--loss", metavar="NAME", help="loss that your weights were trained with")
+    command.add_argument(
+        "--out", type=Path, default=Path("predictions"), help="folder for results (default predictions)"
+    )
+    command.add_argument("--score", type=float, default=0.3, help="leave out boxes with a lower score (default 0.3)")
+    command.add_argument("--device", help="cpu, cuda or cuda:N (default: a GPU if there is one)")
+    command.add_argument("--page", action="store_true", help="also write index.html, which shows the scans in 3D")
+    command.add_argument("--front-only", action="store_true", help="do not turn the scan: look ahead only")
+    _add_sensor(command)
+    camera = command.add_argument_group("a calibrated camera")
+    camera.add_argument("--calib", type=Path, metavar="PATH", help="KITTI calibration file, or folder with one a scan")
+    camera.add_argument(
+        "--labels", type=Path, metavar="DIR", help="KITTI label files: the page tells what was found, false and missed"
+    )
+    camera.add_argument(
+        "--image-size", type=int, nargs=2, default=(1242, 375), metavar=("W", "H"), help="pixels (default 1242 375)"
+    )
+
+
+def _add_sensor(command: argparse.ArgumentParser) -> None:
+    frame = command.add_argument_group("the sensor, where it differs from KITTI's: x forward, y left, z up")
+    frame.add_argument("--height", type=float, default=1.73, metavar="M", help="above the road (default 1.73 m)")
+    frame.add_argument(
+        "--rotate-z", type=float, default=0.0, metavar="DEG", help="turn, seen from above, that makes x point forward"
+    )
+    frame.add_argument(
+        "--intensity-scale", type=float, default=1.0, metavar="F", help="brings intensities to 0..1, such as 0.00392"
+    )
+    file = command.add_argument_group("files that do not say what they hold")
+    file.add_argument("--columns", nargs="+", metavar="NAME", help="names of all columns, such as x y z intensity ring")
+    file.add_argument("--unit", type=float, default=1.0, metavar="M", help="length of their unit, such as 0.001")
+    file.add_argument("--dtype", choices=["float32", "float64"], help="of .bin files (default: recognised)")
+
+
+def _sensor_frame(options: argparse.Namespace) -> Any:
+    from math import radians
+
+    from lidar_rank.scans import SensorFrame
+
+    return SensorFrame(options.height, radians(options.rotate_z), options.intensity_scale)
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from lidar_rank.scans import list_scans
+    from lidar_rank.weights import find_model
+
+    files = list_scans(options.files)
+    frame = _sensor_frame(options)
+    config, checkpoint, loss = find_model(options.model, options.checkpoint, options.loss)
+    check_before_import(config, loss)
+    runs.check_checkpoint(checkpoint)
+    runs.check_output_folder(options.out)
+    if options.calib is not None and not options.calib.exists():
+        raise FileNotFoundError(f"no calibration at {options.calib}")
+    if options.labels is not None and options.calib is None:
+        raise ValueError("labels are in the frame of a camera: --labels needs --calib")
+    from lidar_rank.mm import predicting
+
+    detector = predicting.load_detector(config, checkpoint, loss=loss, device=options.device)
+    predicting.predict_files(
+        detector,
+        files,
+        options.out,
+        frame=frame,
+        min_score=options.score,
+        full_circle=not options.front_only,
+        columns=options.columns,
+        dtype=options.dtype,
+        unit_m=options.unit,
+        calibrations=options.calib,
+        image_size=tuple(options.image_size),
+        page=options.page,
+        labels=options.labels,
+    )
+
+
+def _add_doctor(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "doctor",
+        _doctor,
+        "Say why a network finds little in your scans: compares height, axes, unit, intensities, beams, density and"
+        " labelled boxes with KITTI's, and names the option that mends what differs. Give scans of one sensor, or a"
+        " KITTI-format root, whose labels are examined too. Options of the sensor are applied first.",
+        "lidar-rank doctor scans/ --height 1.9",
+    )
+    command.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="scans, folders of scans, or one root")
+    _add_sensor(command)
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from tqdm import tqdm
+
+    from lidar_rank.kitti.labelled import read_labelled_scans
+    from lidar_rank.scans import doctor, list_scans, read_scan
+
+    frame = _sensor_frame(options)
+    root = options.paths[0] if (options.paths[0] / "training").is_dir() else None
+    if root is not None:
+        files, boxes = read_labelled_scans(root)
+    else:
+        files, boxes = list_scans(options.paths), []
+    reading = {"columns": options.columns, "dtype": options.dtype, "unit_m": options.unit}
+    examined = tqdm(files[: doctor.MAX_SCANS], desc="doctor", unit="scan", delay=2)
+    points = [frame.points_to_kitti(read_scan(file, **reading)) for file in examined]
+    scans = [doctor.measure_scan(scan) for scan in points]
+    print(doctor.format_measures(scans))
+    findings = doctor.examine_scans(scans) or doctor.examine_boxes(points, boxes[: len(points)])
+    print(doctor.format_findings(findings))
+
+
+def _add_models(commands: Any) -> None:
+    _add_command(
+        commands,
+        "models",
+        _models,
+        "List the trained models that come with the package: what they find, how well, and where they fail.",
+        "lidar-rank models",
+    )
+
+
+def _models(options: argparse.Namespace) -> None:  # noqa: ARG001 - it has none
+    from lidar_rank.weights import format_models
+
+    print(format_models())
+
+
 def _add_analyze(commands: Any) -> None:
     command = _add_command(
         commands,
@@ -292,7 +443,7 @@ def _add_analyze(commands: Any) -> None:
         _analyze,
         "Test a checkpoint and see how it ranks: AP, reversed pairs (RankDetNet's Table 3), distributions of scores,"
         " overlaps and gradient norms. Writes one file that 'report' compares with others.",
-        "lidar-rank analyze configs/second/second_kitti-car_small.py work_dirs/second_kitti-car_small_dr/epoch_40.pth"
+        "lidar-rank analyze second_kitti-car_small work_dirs/second_kitti-car_small_dr/epoch_40.pth"
         " --loss dr --out dr.json",
     )
     _add_config(command)
@@ -303,6 +454,13 @@ def _add_analyze(commands: Any) -> None:
         type=float,
         default=0.0,
         help="leave out pairs with negatives that score less, which a detector drops (default 0: all pairs)",
+    )
+    command.add_argument(
+        "--gradients",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print the gradient that each loss term sends into the shared features, over N training batches",
     )
 
 
@@ -324,6 +482,18 @@ def _analyze(options: argparse.Namespace) -> None:
     )
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
+    if options.gradients:
+        from lidar_rank.mm.gradients import format_gradients
+
+        norms = running.measure_gradients(
+            options.config,
+            options.checkpoint,
+            batches=options.gradients,
+            loss=options.loss,
+            work_dir=options.work_dir,
+            options=options.cfg_options,
+        )
+        print(f"\n{format_gradients(norms)}")
 
 
 def _add_report(commands: Any) -> None:

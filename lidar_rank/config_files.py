@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
@@ -10,20 +11,28 @@ CONFIG_SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
 
 
 def config_folder() -> Path:
-    """The folder of the project's configs."""
-    return Path(__file__).parents[1] / "configs"
+    """The folder of the project's configs: within the package if that was installed from a wheel, else beside it."""
+    packaged = Path(__file__).parent / "configs"
+    return packaged if packaged.is_dir() else Path(__file__).parents[1] / "configs"
 
 
 def find_config(path: str | Path) -> Path:
     """The file of a config.
+
+    Args:
+        path: Of a file, or the bare name of one of the project's configs, such as ``second_kitti-car_small``.
 
     Raises:
         FileNotFoundError: there is none.
         ValueError: the file is not of a type that mmengine reads as a config.
     """
     if not Path(path).is_file():
+        named = {file.stem: file for file in config_folder().glob("[!_]*/*.py")}
+        if str(path) in named:
+            return named[str(path)]
+        similar = get_close_matches(Path(path).stem, named, n=3, cutoff=0) or ["second_kitti-car_small"]
         raise FileNotFoundError(
-            f"no config at {path}: they lie in {config_folder()}, e.g. second/second_kitti-car_small.py"
+            f"no config at {path}: name a file, or one of those in {config_folder()}, e.g. {', '.join(similar)}"
         )
     if Path(path).suffix not in CONFIG_SUFFIXES:
         raise ValueError(f"{path} is no config: its name must end in {', '.join(CONFIG_SUFFIXES)}")

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 SHARED = Path(os.environ.get("LIDAR_RANK_SHARED", Path(__file__).parents[2] / "shared"))
 HAS_HOST = all(importlib.util.find_spec(name) for name in ("mmengine", "mmcv", "mmdet", "mmdet3d"))
@@ -29,6 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _cuda_is_available() -> bool:
+    if not importlib.util.find_spec("torch"):
+        return False
     import torch
 
     return torch.cuda.is_available()
@@ -44,5 +47,7 @@ def shared() -> Path:
 def kitti_root() -> Path:
     """A KITTI root of 83 real frames, unpacked once; tests write elsewhere."""
     root = CACHE / "kitti"
-    subprocess.run(["bash", str(SHARED / "kitti" / "unpack.sh"), str(root)], check=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_suffix(".lock")):  # the suite runs in several processes
+        subprocess.run(["bash", str(SHARED / "kitti" / "unpack.sh"), str(root)], check=True)
     return root

@@ -15,7 +15,6 @@ import json
 import os
 import subprocess
 import sys
-import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +23,11 @@ from typing import Any
 
 from lidar_rank.config_files import config_folder
 from lidar_rank.kitti.files import write_atomically
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "tools" / "ablation.toml"

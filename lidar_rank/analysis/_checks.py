@@ -1,9 +1,9 @@
 """Check of the candidates that the diagnostics receive from a head."""
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from lidar_rank.labels import is_object
+from lidar_rank.shapes import Float, Int
 
 
 def check_candidates(

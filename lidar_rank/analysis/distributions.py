@@ -1,13 +1,12 @@
 """Histograms of the scores, overlaps and gradient norms of a detector."""
 
 from dataclasses import dataclass, fields
-from typing import Self
 
 import numpy as np
-from jaxtyping import Float, Int, Int64
 
 from lidar_rank.analysis._checks import check_candidates
 from lidar_rank.labels import is_object
+from lidar_rank.shapes import Float, Int, Int64
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ class Distributions:
         """Borders of the bins."""
         return np.linspace(0, 1, len(self.gradient_norm) + 1)
 
-    def __add__(self, other: Self) -> "Distributions":
+    def __add__(self, other: "Distributions") -> "Distributions":
         if self.edges.shape != other.edges.shape:
             own, others = len(self.edges) - 1, len(other.edges) - 1
             raise ValueError(f"distributions must have the same bins to be added, got {own} and {others}")

@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from jaxtyping import Float, UInt8
 from numpy import ndarray
+
+from lidar_rank.shapes import Float, UInt8
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,12 +38,15 @@ def draw_bev(
     axes = figure.add_subplot()
     axes.scatter(-points_m[:, 1], points_m[:, 0], s=0.2, c="0.4", linewidths=0)
     for corners, colour, name in _both(true_corners_m, predicted_corners_m):
-        axes.plot([], [], color=colour, label=name)
+        if len(corners):
+            axes.plot([], [], color=colour, label=f"{len(corners)} {name}")
         for box in corners:
             axes.plot(-box[BOTTOM, 1], box[BOTTOM, 0], color=colour, linewidth=1.5)
     axes.set(xlim=(-range_m[4], -range_m[1]), ylim=(range_m[0], range_m[3]), aspect="equal")
     axes.set(xlabel="to the right (m)", ylabel="ahead (m)")
-    axes.legend(loc="upper right")
+    if len(true_corners_m) or len(predicted_corners_m):
+        axes.legend(loc="upper right")
+    figure.set_layout_engine("tight")
     return figure
 
 

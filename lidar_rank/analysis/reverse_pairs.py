@@ -1,14 +1,13 @@
 """How often a detector ranks two candidates in the wrong order."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
-from jaxtyping import Float, Int
 
 from lidar_rank.analysis._checks import check_candidates
 from lidar_rank.kernels.discordance import count_discordant
 from lidar_rank.labels import is_object
+from lidar_rank.shapes import Float, Int
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class PairCount:
         """Share of reversed pairs; NaN without pairs."""
         return self.reversed / self.total if self.total else float("nan")
 
-    def __add__(self, other: Self) -> "PairCount":
+    def __add__(self, other: "PairCount") -> "PairCount":
         return PairCount(self.reversed + other.reversed, self.total + other.total)
 
 
@@ -38,7 +37,7 @@ class ReversePairs:
     positive_positive: PairCount = PairCount()
     """Positives of one class with different overlaps: the one with the larger should have the larger score."""
 
-    def __add__(self, other: Self) -> "ReversePairs":
+    def __add__(self, other: "ReversePairs") -> "ReversePairs":
         return ReversePairs(
             self.foreground_background + other.foreground_background,
             self.positive_negative + other.positive_negative,

@@ -3,12 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
 from numpy.typing import ArrayLike
 
-from lidar_rank.geometry.boxes import BEV_OF_3D, bev_bounds, checked_boxes, nearest_bev
+from lidar_rank.geometry.boxes import bev_bounds, checked_boxes, nearest_bev
+from lidar_rank.geometry.columns import BEV_OF_3D
 from lidar_rank.kernels.assignment import match_anchors, overlapping_pairs, paired_rectangle_iou
 from lidar_rank.kernels.rotated_iou import paired_intersection_area
+from lidar_rank.shapes import Bool, Float, Float32, Int64
 
 OVERLAPS = ("nearest_bev", "rotated_bev", "3d")
 
@@ -123,8 +124,7 @@ def assign_anchors(
         ValueError: thresholds are out of order; shapes or labels are wrong; an object is not finite or has a size that
             is not positive.
     """
-    if not 0 < neg_iou_thr <= pos_iou_thr:
-        raise ValueError(f"thresholds must satisfy 0 < neg_iou_thr <= pos_iou_thr, got {neg_iou_thr=}, {pos_iou_thr=}")
+    checked_thresholds(pos_iou_thr, neg_iou_thr)
     boxes, classes = (
         checked_boxes(objects, "objects", dtype=np.float32, allow_wider=True),
         _checked_labels(object_labels, num_classes),
@@ -146,6 +146,12 @@ def assign_anchors(
     if mask is not None:
         labels[~mask] = -1
     return Assignment(labels, np.maximum(matched, -1), overlap)
+
+
+def checked_thresholds(pos_iou_thr: float, neg_iou_thr: float) -> None:
+    """Refuse thresholds that are out of order."""
+    if not 0 < neg_iou_thr <= pos_iou_thr:
+        raise ValueError(f"thresholds must satisfy 0 < neg_iou_thr <= pos_iou_thr, got {neg_iou_thr=}, {pos_iou_thr=}")
 
 
 def _checked_labels(labels: ArrayLike, num_classes: int) -> Int64[np.ndarray, " object"]:

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, Num
 from numpy import ndarray
 
 from lidar_rank.evaluation.matching import Counts, Matcher
 from lidar_rank.kernels.kitti_matching import sample_scores
+from lidar_rank.shapes import Float64, Num
 
 NUM_SAMPLES: Final = 41
 RECALL_SAMPLES: Final = {"R11": slice(0, NUM_SAMPLES, 4), "R40": slice(1, NUM_SAMPLES)}

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float64, Int8, Int64
 from numpy import ndarray
 
 from lidar_rank.evaluation.overlaps import Overlaps
@@ -17,6 +16,7 @@ from lidar_rank.kernels.kitti_matching import (
     match_by_overlap,
     match_by_score,
 )
+from lidar_rank.shapes import Float64, Int8, Int64
 
 
 class Decision(IntEnum):

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from lidar_rank.evaluation.rules import is_named
 from lidar_rank.kernels.rotated_iou import paired_intersection_area
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.shapes import Float64, Int64
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,12 @@ development kit of its object benchmark.
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Int8
 from numpy import ndarray
 
 from lidar_rank.kernels.kitti_matching import IGNORED, NO_ROLE, VALID
 from lidar_rank.kitti.difficulty import DIFFICULTIES, within_difficulty
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.shapes import Bool, Int8
 
 METRICS: Final = ("bbox", "bev", "3d")
 MIN_OVERLAP: Final = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
-from jaxtyping import Float
 from numpy.typing import ArrayLike
 
-BOX_COLUMNS: Final = ("x", "y", "z_bottom", "length", "width", "height", "yaw")
-BEV_COLUMNS: Final = ("x", "y", "length", "width", "yaw")
-BEV_OF_3D: Final = [BOX_COLUMNS.index(column) for column in BEV_COLUMNS]
-"""Columns of a 3D box that make up its box seen from above."""
+from lidar_rank.geometry.columns import BOX_COLUMNS
+from lidar_rank.shapes import Float
+
 _SIZES: Final = ("length", "width", "height")
 
 

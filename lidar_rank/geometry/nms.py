@@ -1,11 +1,12 @@
 """Non-maximum suppression of rotated boxes seen from above."""
 
 import numpy as np
-from jaxtyping import Int, Shaped
 from numpy import ndarray
 
-from lidar_rank.geometry.boxes import BEV_COLUMNS, checked_boxes
+from lidar_rank.geometry.boxes import checked_boxes
+from lidar_rank.geometry.columns import BEV_COLUMNS
 from lidar_rank.kernels.rotated_iou import suppress_overlapping
+from lidar_rank.shapes import Int, Shaped
 
 
 def nms_bev(

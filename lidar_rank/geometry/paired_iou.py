@@ -1,10 +1,9 @@
 """Overlap of rotated boxes, row by row, in plain torch: differentiable and on any device."""
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
-from lidar_rank.geometry.boxes import BEV_OF_3D
+from lidar_rank.shapes import Float
 
 # Larger values come from a network that diverges; the volumes of smaller boxes fit into float32.
 _MAX_MAGNITUDE = 1e9
@@ -53,8 +52,14 @@ def paired_iou_3d(a: Float[Tensor, "box 7"], b: Float[Tensor, "box 7"]) -> Float
     a, b = _prepared(a, b, sizes=slice(3, 6), width=7)
     rise = a[:, 2] - b[:, 2]
     height = torch.minimum(rise + a[:, 5], b[:, 5]) - torch.maximum(rise, torch.zeros_like(rise))
-    intersection = _intersection_bev(a[:, BEV_OF_3D], b[:, BEV_OF_3D]) * height.clamp(min=0)
+    intersection = _intersection_bev(bev_of(a), bev_of(b)) * height.clamp(min=0)
     return _ratio(intersection, a[:, 3:6].prod(-1) + b[:, 3:6].prod(-1))
+
+
+def bev_of(boxes: Float[Tensor, "box 7"]) -> Float[Tensor, "box 5"]:
+    """Columns (x, y, length, width, yaw) of upright boxes."""
+    # A list of columns as the index would be copied to the device, which waits for it.
+    return torch.cat([boxes[:, :2], boxes[:, 3:5], boxes[:, 6:7]], dim=1)
 
 
 def _prepared(a: Tensor, b: Tensor, *, sizes: slice, width: int) -> tuple[Tensor, Tensor]:
@@ -105,7 +110,7 @@ def _corners_in_frame_of(
     a: Float[Tensor, "box 5"], b: Float[Tensor, "box 5"]
 ) -> tuple[Float[Tensor, "box 4"], Float[Tensor, "box 4"]]:
     """Return x and y of the corners of ``a``, counter-clockwise, in the frame of ``b`` (its centre and heading)."""
-    dx, dy = (a[:, :2] - b[:, :2]).unbind(-1)
+    dx, dy = a[:, 0] - b[:, 0], a[:, 1] - b[:, 1]
     cos, sin = b[:, 4].cos(), b[:, 4].sin()
     centre_x, centre_y = dx * cos + dy * sin, dy * cos - dx * sin
     turn = a[:, 4] - b[:, 4]

@@ -1,10 +1,10 @@
 """Which points lie in which upright box."""
 
-from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 
 from lidar_rank.geometry.boxes import checked_boxes
 from lidar_rank.kernels import points_in_boxes as kernel
+from lidar_rank.shapes import Bool, Float, Shaped
 
 
 def points_in_boxes(

@@ -9,12 +9,13 @@ from itertools import repeat
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float, Shaped
 from numba import config as numba_config
 from numpy import ndarray
 
-from lidar_rank.geometry.boxes import BEV_COLUMNS, checked_boxes
+from lidar_rank.geometry.boxes import checked_boxes
+from lidar_rank.geometry.columns import BEV_COLUMNS
 from lidar_rank.kernels.rotated_iou import fill_pairwise_iou
+from lidar_rank.shapes import Float, Shaped
 
 _PAIRS_WORTH_A_THREAD: Final = 50_000
 

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from lidar_rank.geometry.boxes import wrap_angle
 from lidar_rank.kernels.frustum import points_in_frustum
 from lidar_rank.kitti.files import parse_number, read_lines
+from lidar_rank.shapes import Bool, Float
 
 MATRIX_SHAPES: Final = {
     "P0": (3, 4),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
 from numpy import ndarray
+
+from lidar_rank.shapes import Bool, Float, Int
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float32
 from numpy import ndarray
+
+from lidar_rank.shapes import Float32
 
 BYTES_PER_POINT: Final = 16  # x, y, z, reflectance: four float32
 TEMPORARY_NAME: Final = ".{name}.{pid}.tmp"

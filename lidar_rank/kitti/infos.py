@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from jaxtyping import Float, Int
 from numpy import ndarray
 
 from lidar_rank.kitti.calibration import Calibration, homogeneous
 from lidar_rank.kitti.difficulty import difficulty_index
 from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.kitti.root import Frame
+from lidar_rank.shapes import Float, Int
 
 CLASSES: Final = ("Pedestrian", "Cyclist", "Car", "Van", "Truck", "Person_sitting", "Tram", "Misc")
 """The host's order: a class's position is its label."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jaxtyping import Float64, Int64, Shaped
 from numpy import ndarray
 
 from lidar_rank.kitti.files import parse_number, read_lines, write_atomically
+from lidar_rank.shapes import Float64, Int64, Shaped
 
 LABEL_COLUMNS: Final = (
     *("type", "truncation", "occlusion", "alpha", "left", "top", "right", "bottom"),

@@ -4,19 +4,25 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
 from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from lidar_rank.geometry.boxes import checked_boxes, wrap_angle
 from lidar_rank.kitti.calibration import Calibration
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.shapes import Bool, Float, Shaped
 
 # Corners nearer to the image plane than this have no meaningful pixel.
 MIN_CORNER_DEPTH_M: Final = 0.1
 # Corners of the unit box: half length, half width, height.
 UNIT_CORNERS: Final = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
 UNKNOWN_IN_RESULTS: Final = -1.0
+# The place of the LiDAR with a camera's axes: x right, y down, z forward.
+_IDEAL_CAMERA: Final = Calibration(
+    projections=np.tile(np.eye(3, 4), (4, 1, 1)),
+    rectification=np.eye(3),
+    lidar_to_reference=np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]),
+)
 
 
 def objects_from_lidar(
@@ -68,7 +74,7 @@ def objects_from_lidar(
     name = np.asarray(names, dtype=np.str_)
     if name.shape != (count,):
         raise ValueError(f"names {where} must be {count}, one for each box, got {names}")
-    bbox_px, visible = _image_boxes(boxes, calibration, image_size)
+    bbox_px, visible = image_boxes(boxes, calibration, image_size)
     location_m, size_m, yaw_rad = calibration.lidar_boxes_to_camera(boxes[visible])
     return KittiObjects(
         frame_ids=(frame_id,),
@@ -82,6 +88,46 @@ def objects_from_lidar(
         location_m=location_m,
         yaw_rad=yaw_rad,
         score=_column(scores, f"scores {where}", count, np.nan)[visible],
+    )
+
+
+def objects_without_camera(
+    frame_id: str,
+    lidar_boxes: Float[ndarray, "box 7"],
+    names: Sequence[str] | Shaped[ndarray, " box"],
+    *,
+    scores: Float[ndarray, " box"],
+) -> KittiObjects:
+    """Turn the detections of a scan that has no camera into objects of a result file.
+
+    Args:
+        frame_id: Name of the frame.
+        lidar_boxes: As for :func:`objects_from_lidar`.
+        names: Class of each box.
+        scores: Confidence of each.
+
+    Returns:
+        One row for each box, wherever it lies, in the frame of an ideal camera in the place of the LiDAR. What a camera
+        would say, the image box, is 0.
+
+    Raises:
+        ValueError: a shape is wrong, a value is not finite, or a size is not positive.
+    """
+    boxes = checked_boxes(lidar_boxes if len(lidar_boxes) else np.zeros((0, 7)), f"lidar_boxes of frame {frame_id}")
+    location_m, size_m, yaw_rad = _IDEAL_CAMERA.lidar_boxes_to_camera(boxes)
+    unknown = np.full(len(boxes), UNKNOWN_IN_RESULTS)
+    return KittiObjects(
+        frame_ids=(frame_id,),
+        frame_start=np.array([0, len(boxes)]),
+        name=np.asarray(names, dtype=np.str_),
+        truncation=unknown,
+        occlusion=unknown,
+        alpha_rad=wrap_angle(yaw_rad - np.arctan2(location_m[:, 0], location_m[:, 2])),
+        bbox_px=np.zeros((len(boxes), 4)),
+        size_m=size_m,
+        location_m=location_m,
+        yaw_rad=yaw_rad,
+        score=np.asarray(scores, dtype=np.float64),
     )
 
 
@@ -103,10 +149,10 @@ def box_corners(lidar_boxes: Float[ndarray, "box 7"]) -> Float[ndarray, "box 8 3
     return np.stack([x * cos - y * sin, x * sin + y * cos, z], axis=-1) + lidar_boxes[:, None, :3]
 
 
-def _image_boxes(
+def image_boxes(
     lidar_boxes: Float[ndarray, "box 7"], calibration: Calibration, image_size: tuple[int, int]
 ) -> tuple[Float[ndarray, "box 4"], Bool[ndarray, " box"]]:
-    """Enclosing image boxes, and which of them have an area inside the image."""
+    """Return enclosing image boxes (u_min, v_min, u_max, v_max), and which have an area inside the image."""
     pixels, depth_m = calibration.lidar_to_image(box_corners(lidar_boxes).reshape(-1, 3))
     in_front = (depth_m > MIN_CORNER_DEPTH_M).reshape(-1, 8, 1)
     pixels = pixels.reshape(-1, 8, 2)

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 from lidar_rank.kitti.labels import read_frame_ids
 
@@ -34,7 +34,7 @@ class Frame:
     name: str
 
     @classmethod
-    def of_scan(cls, points_path: Path) -> Self:
+    def of_scan(cls, points_path: Path) -> "Frame":
         """The frame that a file of ``velodyne`` or ``velodyne_reduced`` belongs to."""
         return cls(points_path.parent.parent, points_path.stem)
 

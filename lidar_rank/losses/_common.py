@@ -10,10 +10,15 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lidar_rank import devices
+from lidar_rank.devices import require
 from lidar_rank.losses._options import NonNegative, Reduction, Scope, checks_options, options_of
 from lidar_rank.losses._shapes import Bool, Float, Int
 
 LossFunction = TypeVar("LossFunction", bound=Callable[..., Tensor])
+Boxes = tuple[Tensor, Tensor]
+"""Regressed boxes and those of their objects, decoded: (positive, column) each, with 7 columns as in
+``geometry.columns``, 5 seen from above, or 4 for left, top, right, bottom."""
 
 # Stands where a candidate takes no part. Finite, so that 0 * ABSENT is 0 where 0 * inf would be NaN.
 ABSENT = -1e30
@@ -43,11 +48,14 @@ def localization_loss(function: LossFunction) -> LossFunction:
     with_options = checks_options(function)
 
     @functools.wraps(function)
-    def checked(pred: Tensor, target: Tensor, *, iou: Tensor | None = None, **options: Any) -> Tensor:
-        check_localization_inputs(pred, target, iou)
+    def checked(
+        pred: Tensor, target: Tensor, *, iou: Tensor | None = None, boxes: Boxes | None = None, **options: Any
+    ) -> Tensor:
+        check_localization_inputs(pred, target, iou, boxes)
         with full_precision(pred):
             pred = widen(pred)
-            return with_options(pred, widen(target), iou=_like(iou, pred), **options)
+            boxes = None if boxes is None else (boxes[0].to(pred.dtype), boxes[1].to(pred.dtype))
+            return with_options(pred, widen(target), iou=_like(iou, pred), boxes=boxes, **options)
 
     return cast(LossFunction, checked)
 
@@ -88,10 +96,10 @@ def check_classification_inputs(logits: Tensor, labels: Tensor, iou: Tensor | No
             f"labels must lie in [-1, {classes}]: -1 ignored, 0..{classes - 1} an object's class, {classes} background",
             lambda: range_of(labels),
         )
-    require_finite("logits", logits)
+    require_finite("logits", logits, "a module with nonfinite='drop' leaves such candidates out and counts them")
 
 
-def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) -> None:
+def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None, boxes: Boxes | None) -> None:
     """Raise a ValueError that names the argument."""
     if pred.ndim != 2 or not pred.is_floating_point():
         raise ValueError(f"pred must be a float tensor (positive, dimension), got {describe(pred)}")
@@ -99,33 +107,31 @@ def check_localization_inputs(pred: Tensor, target: Tensor, iou: Tensor | None) 
         raise ValueError(f"target must be a float tensor of pred's shape {tuple(pred.shape)}, got {describe(target)}")
     if iou is not None and (iou.shape != pred.shape[:1] or not iou.is_floating_point()):
         raise ValueError(f"iou must be a float tensor of shape {tuple(pred.shape[:1])}, got {describe(iou)}")
+    if boxes is not None:
+        _check_shapes_of_boxes(boxes, len(pred))
     require_finite("pred", pred)
     require_finite("target", target)
 
 
-def require(condition: Bool[Tensor, ""], message: str, found: Callable[[], str]) -> None:
-    """Raise a ValueError unless ``condition`` holds; ``found`` tells what was got instead.
-
-    On CUDA an assertion is queued, because reading the answer would stall the device. On every other device the answer
-    is read. A tensor on the meta device has no values to check.
-    """
-    if condition.is_meta:
-        return
-    if condition.is_cuda:
-        torch._assert_async(condition, message)
-    elif not condition:
-        raise ValueError(f"{message}; {found()}")
+def _check_shapes_of_boxes(boxes: Boxes, positives: int) -> None:
+    regressed, true = boxes
+    shaped = regressed.ndim == 2 and regressed.shape[0] == positives and regressed.shape[1] in (4, 5, 7)
+    if not shaped or true.shape != regressed.shape or not (regressed.is_floating_point() and true.is_floating_point()):
+        raise ValueError(
+            f"boxes must be two float tensors ({positives}, 7), ({positives}, 5) or ({positives}, 4), regressed boxes"
+            f" and those of their objects, got {describe(regressed)} and {describe(true)}"
+        )
 
 
-def require_finite(name: str, values: Float[Tensor, "..."]) -> None:
-    """Refuse inf and NaN."""
+def require_finite(name: str, values: Float[Tensor, "..."], remedy: str = "") -> None:
+    """Refuse inf and NaN; ``remedy`` says what to do about them."""
     # On a CPU one sum is several times cheaper than the exact test, and no inf or NaN gets past it.
-    if values.device.type == "cpu" and widen(values.detach()).sum().isfinite():
+    if devices.on_cpu(values) and widen(values.detach()).sum().isfinite():
         return
     finite = values.isfinite()
     require(
         finite.all(),
-        f"{name} must be finite (a module with nonfinite='drop' leaves such candidates out and counts them)",
+        f"{name} must be finite{remedy and f' ({remedy})'}",
         lambda: f"{int((~finite).sum())} of {values.numel()} values are not",
     )
 
@@ -135,11 +141,39 @@ def range_of(values: Tensor) -> str:
     return f"got values from {values.min().item()} to {values.max().item()}"
 
 
+class MissingInputError(ValueError):
+    """A loss was called without an input that it cannot do without."""
+
+
 def require_iou(name: str, iou: Tensor | None) -> Tensor:
     """Return ``iou``, or say which loss cannot do without it."""
     if iou is None:
-        raise ValueError(f"{name} needs iou=, the overlap of each positive's regressed box with its object; got None")
+        raise MissingInputError(
+            f"{name} needs iou=, the overlap of each positive's regressed box with its object; got None"
+        )
     return iou
+
+
+def require_boxes(name: str, boxes: Boxes | None) -> Boxes:
+    """Return ``boxes``, or say which loss cannot do without them; refuse values that are no boxes."""
+    if boxes is None:
+        raise MissingInputError(
+            f"{name} needs boxes=, the regressed boxes and those of their objects, decoded; got None (the heads of"
+            " scope lidar_rank pass them)"
+        )
+    regressed, true = boxes
+    require_finite("boxes[0]", regressed, "limit the encoded sizes before decoding takes their exponential")
+    require_finite("boxes[1]", true)
+    low, high = (sizes_of(part) for part in boxes)
+    require((low >= 0).all(), "the sizes of boxes[0], the regressed boxes, must be >= 0", lambda: range_of(low))
+    require((high > 0).all(), "the sizes of boxes[1], the objects, must be > 0", lambda: range_of(high))
+    return boxes
+
+
+def sizes_of(boxes: Float[Tensor, "positive column"]) -> Float[Tensor, "positive size"]:
+    """Length, width and, in 3D, height."""
+    columns = boxes.shape[1]
+    return boxes[:, 2:] - boxes[:, :2] if columns == 4 else boxes[:, 3:6] if columns == 7 else boxes[:, 2:4]
 
 
 def describe(tensor: Tensor) -> str:
@@ -196,7 +230,7 @@ def pack(
     stopping to ask the device how many there are.
     """
     groups, candidates = there.shape
-    if there.device.type != "cpu" or groups == 0:
+    if not devices.on_cpu(there) or groups == 0:
         return torch.arange(candidates, device=there.device).expand(groups, -1), there
     group, candidate = there.nonzero(as_tuple=True)
     number = torch.bincount(group, minlength=groups)
@@ -227,7 +261,7 @@ def take_highest(
     # On the CPU a count costs nothing to read and the room shrinks to it; elsewhere room for every item costs less than
     # stopping for the answer.
     room = score.shape[1] if most is None else min(most, score.shape[1])
-    if score.device.type == "cpu" and count.numel() > 0:
+    if devices.on_cpu(score) and count.numel() > 0:
         room = min(room, max(int(count.max()), 1))
     values, source = torch.where(there, score, ABSENT).topk(room, dim=1)
     place = torch.arange(room, device=score.device).view(1, -1, *[1] * (score.ndim - 2))
@@ -393,9 +427,13 @@ class ClassificationLoss(FunctionalLoss):
         nonfinite: ``"raise"`` refuses inf and NaN among the logits; ``"drop"`` treats their candidates as ignored and
             counts them in the buffer ``dropped``.
         **options: Options of the function.
+
+    Attributes:
+        needs_iou: Must the call have ``iou``, with these options?
     """
 
     dropped: Tensor
+    needs_iou: bool
     prior_prob: ClassVar[float] = 0.01
     """Score that a classifier should give every candidate at the start of training with this loss."""
 
@@ -404,9 +442,14 @@ class ClassificationLoss(FunctionalLoss):
         super().__init__(**options)
         self.nonfinite = nonfinite
         self.register_buffer("dropped", torch.zeros((), dtype=torch.int64), persistent=False)
-        nothing = torch.zeros(0, 0, 1)
+        nothing, no_labels = torch.zeros(0, 0, 1), torch.zeros(0, 0, dtype=torch.int64)
         with torch.no_grad():  # no rank waits for another
-            self.function(nothing, torch.zeros(0, 0, dtype=torch.int64), iou=nothing[..., 0], **self.options)
+            self.function(nothing, no_labels, iou=nothing[..., 0], **self.options)
+            try:
+                self.function(nothing, no_labels, **self.options)
+                self.needs_iou = False
+            except MissingInputError:
+                self.needs_iou = True
 
     def forward(self, logits: Tensor, labels: Tensor, **inputs: Tensor | None) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
@@ -423,7 +466,7 @@ class ClassificationLoss(FunctionalLoss):
 
 
 class LocalizationLoss(FunctionalLoss):
-    """Module form of a ``loss(pred, target, *, iou=None)`` function.
+    """Module form of a ``loss(pred, target, *, iou=None, boxes=None)`` function.
 
     Args:
         loss_weight: Factor of the loss, >= 0.
@@ -433,10 +476,11 @@ class LocalizationLoss(FunctionalLoss):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         nothing = torch.zeros(0, 1)
+        boxes = torch.zeros(0, 7), torch.zeros(0, 7)
         with torch.no_grad():  # no rank waits for another
-            self.function(nothing, nothing, iou=nothing[:, 0], **self.options)
+            self.function(nothing, nothing, iou=nothing[:, 0], boxes=boxes, **self.options)
 
-    def forward(self, pred: Tensor, target: Tensor, **inputs: Tensor | None) -> Tensor:
+    def forward(self, pred: Tensor, target: Tensor, **inputs: Any) -> Tensor:
         """Return the weighted loss; see the function for shapes."""
         return self.loss_weight * self.compute(pred, target, **inputs)
 

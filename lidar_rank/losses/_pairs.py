@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from lidar_rank.losses._shapes import Float
+from lidar_rank.losses._common import ABSENT
+from lidar_rank.losses._shapes import Bool, Float
 
 WITHOUT_FLOAT64 = ("mps",)  # devices whose float64 arithmetic is done on the CPU
 
@@ -119,3 +120,76 @@ def truncated_power_sums(
 
 def _double(values: Tensor) -> Tensor:
     return (values.cpu() if values.device.type in WITHOUT_FLOAT64 else values).double()
+
+
+def soft_step(x: Float[Tensor, "..."], delta: float) -> Float[Tensor, "..."]:
+    """``min(max(x / 2 delta + 1/2, 0), 1)``; for delta 0 it is 1 from x = 0 on."""
+    return (x / (2 * delta) + 0.5).clamp(0, 1) if delta > 0 else (x >= 0).to(x.dtype)
+
+
+class StepSums:
+    """Sums of the softened step :func:`soft_step` over all pairs of few bounds and many items; no pair is built.
+
+    The step is that of ``item - bound``. As a function of the item, a sum over bounds is linear between neighbouring
+    ends of steps, so each item needs its place among the sorted ends alone: O((N + B) log B) for N items and B bounds.
+    Nothing here is differentiated.
+
+    Args:
+        bound: Where the steps are, over groups.
+        is_bound: Which places hold one; sums of the others mean nothing.
+        item: What is compared with the bounds.
+        is_item: Which places hold one.
+        delta: Half width of the step, >= 0.
+    """
+
+    def __init__(
+        self,
+        bound: Float[Tensor, "group bound"],
+        is_bound: Bool[Tensor, "group bound"],
+        item: Float[Tensor, "group item"],
+        is_item: Bool[Tensor, "group item"],
+        delta: float,
+    ) -> None:
+        self._like, self._delta = item, delta
+        bound, item = _double(bound.detach()), _double(item.detach())
+        is_bound, is_item = is_bound.to(bound.device), is_item.to(bound.device)
+        # Relative to the lowest bound, and no further out than the ends: prefix sums of huge numbers lose digits.
+        lowest = torch.where(is_bound, bound, -ABSENT).amin(1, keepdim=True)
+        ends = torch.where(is_bound, bound - lowest, 0.0)
+        ends = torch.cat([ends - delta, ends + delta], 1) if delta > 0 else ends
+        self._ends, self._order = ends.sort(1)
+        below = self._ends[:, :1] - 1
+        self._item = torch.where(is_item, (item - lowest).clamp(below, self._ends[:, -1:]), below)
+        self._place = torch.searchsorted(self._ends, self._item, right=delta == 0)
+
+    def over_items(self, weight: Float[Tensor, "group item"] | None = None) -> Float[Tensor, "group bound"]:
+        """``sum_j weight_j H(item_j - bound_i)`` for every bound; weights >= 0, by default 1."""
+        weight = self._item.new_ones(()) if weight is None else _double(weight)
+        number = self._beyond(weight.expand_as(self._item))
+        if self._delta == 0:
+            return self._returned(torch.zeros_like(number).scatter(1, self._order, number))
+        ramp = self._beyond(weight * self._item) - number * self._ends
+        upper, lower = torch.zeros_like(ramp).scatter(1, self._order, ramp).chunk(2, 1)
+        return self._returned(((upper - lower) / (2 * self._delta)).clamp(min=0))
+
+    def over_bounds(self, weight: Float[Tensor, "group bound"]) -> Float[Tensor, "group item"]:
+        """``sum_i weight_i H(item_j - bound_i)`` for every item; weights >= 0, 0 where there is no bound."""
+        weight = _double(weight)
+        if self._delta == 0:
+            return self._returned(_sums_below(weight.gather(1, self._order)).gather(1, self._place))
+        slope = torch.cat([weight, -weight], 1).gather(1, self._order) / (2 * self._delta)
+        total = _sums_below(slope).gather(1, self._place).mul_(self._item)
+        total -= _sums_below(slope * self._ends).gather(1, self._place)
+        return self._returned(total.clamp_(min=0))
+
+    def _beyond(self, weight: Float[Tensor, "group item"]) -> Float[Tensor, "group end"]:
+        """Sum of the weights of the items beyond each end."""
+        sums = self._item.new_zeros(len(weight), self._ends.shape[1] + 1).scatter_add(1, self._place, weight)
+        return sums[:, 1:].flip(1).cumsum(1).flip(1)
+
+    def _returned(self, sums: Tensor) -> Tensor:
+        return sums.to(self._like.device, self._like.dtype)
+
+
+def _sums_below(weight: Float[Tensor, "group end"]) -> Float[Tensor, "group place"]:
+    return F.pad(weight.cumsum(1), (1, 0))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidar_rank.devices import require
 from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
     ABSENT,
@@ -21,7 +22,6 @@ from lidar_rank.losses._common import (
     pack,
     range_of,
     reduce_groups,
-    require,
     to_groups,
     widen,
 )

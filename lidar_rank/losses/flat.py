@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from lidar_rank.losses._common import range_of, require
+from lidar_rank.devices import require
+from lidar_rank.losses._common import ClassificationLoss, range_of
 from lidar_rank.losses._shapes import Float, Int
 
 __all__ = ["FlatLoss"]
@@ -21,6 +22,9 @@ class FlatLoss(nn.Module):
         loss: Classification loss of the core.
         use_sigmoid: What heads ask of a loss; must be True.
 
+    Raises:
+        ValueError: ``use_sigmoid`` is False, or a loss needs ``iou``, which stock heads do not give.
+
     Example:
         >>> from lidar_rank.losses import DRLoss
         >>> FlatLoss(DRLoss())(torch.zeros(3, 1), torch.tensor([0, 1, 1]), torch.tensor([1.0, 1.0, 0.0]))
@@ -31,6 +35,12 @@ class FlatLoss(nn.Module):
         super().__init__()
         if not use_sigmoid:
             raise ValueError("use_sigmoid must be True: the core's losses take one score per class, got False")
+        for part in loss.modules():
+            if isinstance(part, ClassificationLoss) and part.needs_iou:
+                raise ValueError(
+                    f"FlatLoss serves heads that give no overlaps, and {type(part).__name__} needs iou=: use the head"
+                    " of scope lidar_rank that derives from the stock head"
+                )
         self.loss = loss
         self.use_sigmoid = use_sigmoid
 

@@ -76,13 +76,24 @@ def focal_terms(
     gamma: float,
 ) -> Float[Tensor, "group candidate class"]:
     """Focal loss of every entry, times ``weight``; ``sign`` is -1 at positives."""
-    wrong = logits * sign
     share = sign.mul(0.5 - alpha).add_(0.5).mul_(weight)  # 1 - alpha where the sign is 1, alpha where it is -1
-    prob = wrong.sigmoid()
-    if 0 < gamma < 1:
-        # The slope of such a power is infinite at 0, where a probability underflows to. The loss is 0 there.
-        prob = prob.clamp(min=torch.finfo(prob.dtype).tiny)
-    return share * prob.pow(gamma) * F.softplus(wrong)
+    return background_terms(logits * sign, share, gamma)
+
+
+def background_terms(
+    logits: Float[Tensor, "group candidate class"],
+    weight: Float[Tensor, "group candidate #class"],
+    gamma: float,
+) -> Float[Tensor, "group candidate class"]:
+    """Focal loss of every entry as background, times ``weight``."""
+    return weight * safe_power(logits.sigmoid(), gamma) * F.softplus(logits)
+
+
+def safe_power(base: Float[Tensor, "..."], exponent: float) -> Float[Tensor, "..."]:
+    """``base ** exponent`` for a base >= 0; the slope of a power below 1 is infinite at 0, here it is 0 there."""
+    if 0 < exponent < 1:
+        base = base.clamp(min=torch.finfo(base.dtype).tiny)
+    return base.pow(exponent)
 
 
 class SigmoidFocalLoss(ClassificationLoss):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lidar_rank.losses._common import (
+    Boxes,
     ClassificationLoss,
     LocalizationLoss,
     classification_loss,
@@ -110,6 +111,7 @@ def ghm_r_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
+    boxes: Boxes | None = None,  # noqa: ARG001
     smooth: Smooth | None = None,
     mu: Positive = 0.02,
     bins: Bins = 10,
@@ -131,6 +133,7 @@ def ghm_r_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Not used.
+        boxes: Not used.
         smooth: As in :func:`ghm_c_loss`; :class:`GHMRLoss` has one.
         mu: As in :func:`authentic_smooth_l1_loss`, > 0.
         bins: As in :func:`ghm_c_loss`.

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from lidar_rank.labels import is_object
 from lidar_rank.losses._common import (
+    Boxes,
     ClassificationLoss,
     LocalizationLoss,
     classification_loss,
@@ -131,6 +132,7 @@ def iou_balanced_loc_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,
+    boxes: Boxes | None = None,  # noqa: ARG001
     exponent: NonNegative = 1.5,
     w_loc: Positive | Literal["normalised"] = 3.049,
     beta: Positive = 1.0 / 9.0,
@@ -147,6 +149,7 @@ def iou_balanced_loc_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Overlap of each positive's regressed box, in [0, 1].
+        boxes: Not used.
         exponent: :math:`\lambda`, >= 0.
         w_loc: A factor > 0, chosen so that the loss of the first batches stays what it is without weights;
             ``"normalised"`` keeps the sum of every batch, that of all ranks. :class:`IoUBalancedLocLoss` also takes
@@ -201,7 +204,7 @@ class IoUBalancedLocLoss(LocalizationLoss):
             return super().compute(pred, target, **inputs)
         return self._factor(pred, target, **inputs) * super().compute(pred, target, w_loc=1.0, **inputs)
 
-    def _factor(self, pred: Tensor, target: Tensor, iou: Tensor | None = None) -> Tensor:
+    def _factor(self, pred: Tensor, target: Tensor, iou: Tensor | None = None, **_: Any) -> Tensor:
         """Return the factor, measured on this batch if none was before; 1 while no batch had positives."""
         # Reading the buffer makes a device wait, but only until a batch was measured.
         self.is_measured = self.is_measured or bool(self.w_auto > 0)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from lidar_rank.losses._common import (
+    Boxes,
     LocalizationLoss,
     localization_loss,
     reduce_rows,
@@ -33,6 +34,7 @@ def smooth_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
+    boxes: Boxes | None = None,  # noqa: ARG001
     beta: Positive = 1.0 / 9.0,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
@@ -46,6 +48,7 @@ def smooth_l1_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Not used.
+        boxes: Not used.
         beta: Error where the square ends, > 0.
         reduction: ``"mean"`` is the sum over dimensions over the number of positives, those of all ranks in a
             distributed run; ``"sum"`` leaves that division to the caller, ``"none"`` gives one value per positive.
@@ -83,6 +86,7 @@ def decaying_smooth_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
+    boxes: Boxes | None = None,  # noqa: ARG001
     step: int | Int[Tensor, ""] = 0,
     beta: Positive,
     decay: Annotated[float, Range(1e-12, 1e6)],
@@ -102,6 +106,7 @@ def decaying_smooth_l1_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Not used.
+        boxes: Not used.
         step: Training step :math:`t`, from 0.
         beta: Width :math:`\beta_0` at the first step, > 0.
         decay: :math:`\alpha`, what every period takes from the width, > 0.
@@ -145,6 +150,7 @@ def authentic_smooth_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
+    boxes: Boxes | None = None,  # noqa: ARG001
     mu: Positive = 0.02,
     reduction: Reduction = "mean",
 ) -> Float[Tensor, "..."]:
@@ -156,6 +162,7 @@ def authentic_smooth_l1_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Not used.
+        boxes: Not used.
         mu: Error where the square gives way to the absolute value, > 0.
         reduction: As in :func:`smooth_l1_loss`.
 
@@ -191,6 +198,7 @@ def balanced_l1_loss(
     target: Float[Tensor, "positive dimension"],
     *,
     iou: Float[Tensor, " positive"] | None = None,  # noqa: ARG001
+    boxes: Boxes | None = None,  # noqa: ARG001
     alpha: Positive = 0.5,
     gamma: Positive = 1.5,
     beta: Positive = 1.0,
@@ -207,6 +215,7 @@ def balanced_l1_loss(
         pred: Predicted box deltas.
         target: Their truth.
         iou: Not used.
+        boxes: Not used.
         alpha: Gradient of small errors, > 0; the smaller, the more. gamma / alpha lies in [0.001, 70].
         gamma: Gradient of large errors, > 0.
         beta: Error where the gradient stops growing, > 0.

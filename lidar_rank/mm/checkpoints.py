@@ -1,6 +1,7 @@
 """Checks of checkpoint files before a run uses them."""
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -22,6 +23,26 @@ def check_checkpoints(cfg: Config) -> None:
     for path in map(Path, paths):
         if path.is_file():
             check_is_whole(path)
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Read the weights of a model from a checkpoint (``.pth``) or a ``.safetensors`` file, onto the CPU.
+
+    Raises:
+        ValueError: the file is damaged, cannot be read, or is not a checkpoint; the message names it.
+    """
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} is damaged, or not a safetensors file ({error}): copy it again") from error
+    check_is_whole(path)
+    checkpoint = torch.load(path, map_location="cpu")
+    weights: dict[str, torch.Tensor] = checkpoint.get("state_dict", checkpoint)
+    return weights
 
 
 def check_is_whole(path: Path) -> None:
@@ -50,3 +71,35 @@ def _compare_checksums(path: Path) -> None:
             changed = archive.testzip()
             if changed:
                 raise ValueError(f"the checksum of {changed} differs")
+
+
+def check_fits(model: torch.nn.Module, saved: Mapping[str, object], name: str) -> None:
+    """Check that a checkpoint has all weights of a model, in their shapes.
+
+    State that only a loss keeps (``loss_cls.*``) may differ, so that a run may start from one with another loss.
+
+    Args:
+        model: The model that is to take the weights.
+        saved: The weights.
+        name: Of the checkpoint, for messages.
+
+    Raises:
+        ValueError: a weight is missing or has another shape.
+    """
+    wanted = {key: value for key, value in model.state_dict().items() if ".loss_" not in key}
+    missing = [key for key in wanted if key not in saved]
+    reshaped = [key for key in wanted if key in saved and not _same_shape(saved[key], wanted[key])]
+    if not missing and not reshaped:
+        return
+    key = (missing + reshaped)[0]
+    found = saved.get(key)
+    got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else "nothing"
+    raise ValueError(
+        f"checkpoint {name} is not of this config's model:"
+        f" {len(missing)} of {len(wanted)} tensors are missing, {len(reshaped)} have another shape;"
+        f" {key} needs {tuple(wanted[key].shape)}, got {got}. Give the config that it was trained with"
+    )
+
+
+def _same_shape(a: object, b: torch.Tensor) -> bool:
+    return isinstance(a, torch.Tensor) and a.shape == b.shape

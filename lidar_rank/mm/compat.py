@@ -5,6 +5,7 @@
 
 import functools
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def allow_mmengine_checkpoints() -> None:
     ``load_from`` works.
     https://github.com/open-mmlab/mmengine/issues/1617
     """
-    multiarray = np.core.multiarray
+    multiarray = import_module("numpy.core.multiarray" if np.__version__ < "2" else "numpy._core.multiarray")
     dtypes = [type(np.dtype(kind)) for kind in (np.float64, np.float32, np.int64, np.int32, np.bool_)]
     torch.serialization.add_safe_globals(
         [
@@ -45,8 +46,9 @@ def allow_mmengine_checkpoints() -> None:
             np.ndarray,
             np.dtype,
             *dtypes,
-            (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-            (multiarray.scalar, "numpy.core.multiarray.scalar"),
+            # numpy 2 has renamed the module; each version reads the checkpoints of the other.
+            *((multiarray._reconstruct, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+            *((multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
             (_saved_method, "builtins.getattr"),
         ]
     )

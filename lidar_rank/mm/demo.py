@@ -127,5 +127,5 @@ made in {out}:
   training/             log, TensorBoard, checkpoints
 next:
   tensorboard --logdir {out / "training"}
-  KITTI_ROOT={root} lidar-rank train configs/second/second_kitti-car_small.py     # focal loss instead
+  KITTI_ROOT={root} lidar-rank train second_kitti-car_small     # focal loss instead
   data/README.md says how to get real KITTI scans"""

@@ -4,7 +4,6 @@ import functools
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from mmdet3d.datasets.transforms.dbsampler import BatchSampler
 from mmengine.dataset import worker_init_fn
 from mmengine.dist import get_rank
@@ -12,6 +11,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner, set_random_seed
 
 from lidar_rank.losses import BlendLoss
+from lidar_rank.mm.checkpoints import check_fits
 from lidar_rank.mm.registry import HOOKS
 
 
@@ -112,21 +112,5 @@ class CheckpointFitsHook(Hook):
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes before any weight is copied."""
-        saved = checkpoint.get("state_dict", checkpoint)
         model = runner.model.module if hasattr(runner.model, "module") else runner.model
-        wanted = {name: value for name, value in model.state_dict().items() if ".loss_" not in name}
-        missing = [name for name in wanted if name not in saved]
-        reshaped = [name for name in wanted if name in saved and not _same_shape(saved[name], wanted[name])]
-        if not missing and not reshaped:
-            return
-        name = (missing + reshaped)[0]
-        got = f"shape {tuple(saved[name].shape)}" if name in saved else "nothing"
-        raise ValueError(
-            f"checkpoint {runner._load_from or 'in ' + runner.work_dir} is not of this config's model:"
-            f" {len(missing)} of {len(wanted)} tensors are missing, {len(reshaped)} have another shape;"
-            f" {name} needs {tuple(wanted[name].shape)}, got {got}. Give the config that it was trained with"
-        )
-
-
-def _same_shape(a: object, b: torch.Tensor) -> bool:
-    return isinstance(a, torch.Tensor) and a.shape == b.shape
+        check_fits(model, checkpoint.get("state_dict", checkpoint), runner._load_from or f"in {runner.work_dir}")

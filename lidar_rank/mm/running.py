@@ -16,6 +16,7 @@ from lidar_rank.analysis import Diagnosis
 from lidar_rank.mm.checkpoints import check_checkpoints
 from lidar_rank.mm.configs import check_warm_up, load_config
 from lidar_rank.mm.datasets import check_annotations, use_split
+from lidar_rank.mm.gradients import mean_gradients
 from lidar_rank.mm.ranking import RankingHook
 from lidar_rank.mm.seam import check_losses_have_images
 
@@ -122,6 +123,44 @@ def analyze(
     runner.register_hook(ranking)
     metrics = runner.test()
     return Diagnosis(metrics, ranking.pairs, ranking.distributions)
+
+
+def measure_gradients(
+    config: str,
+    checkpoint: str,
+    *,
+    batches: int,
+    loss: str | None = None,
+    work_dir: str | None = None,
+    options: dict | None = None,
+) -> dict[str, float]:
+    """Measure the gradient that each loss term sends into the features that all of them share.
+
+    Args:
+        config: Path of an mmengine config.
+        checkpoint: Path of weights trained with it.
+        batches: Number of training batches to average over.
+        loss: Name of the loss that was put in.
+        work_dir: Where logs go; default as of :func:`train`.
+        options: Settings that replace those of the config, keys with dots.
+
+    Returns:
+        Norm for each loss term, as weighted in the config.
+
+    Raises:
+        FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
+        ValueError: the checkpoint is of another model.
+    """
+    runs.check_counts(batches=batches)
+    runs.check_checkpoint(checkpoint)
+    cfg = _load(config, loss, work_dir, options)
+    _check_data(cfg, "train_dataloader")
+    cfg.load_from = checkpoint
+    check_checkpoints(cfg)
+    cfg.randomness = {"seed": 0, **cfg.get("randomness", {})}
+    runner = Runner.from_cfg(cfg)
+    runner.load_or_resume()
+    return mean_gradients(runner, batches)
 
 
 def _train(runner: Runner) -> None:

@@ -3,8 +3,9 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lidar_rank import losses
 from lidar_rank.mm.registry import MODELS, SCOPE
 
 
@@ -39,28 +40,38 @@ def iou_of_candidates(positive_iou: Tensor, positive: Tensor) -> Tensor:
     return positive_iou.new_zeros(positive.shape).masked_scatter(positive, positive_iou)
 
 
+def is_of_core(loss: nn.Module) -> bool:
+    """Is this a localization loss of the core, or made of losses of the core?"""
+    return isinstance(loss, losses.LOCALIZATION_LOSSES + losses.COMPOSITE_LOSSES)
+
+
 def check_losses_have_images(config: Any, name: str = "model") -> None:
-    """Refuse a model config that gives a loss per image to a head that flattens the batch.
+    """Refuse a model config that gives a loss of the core to a head that flattens the batch.
 
     Args:
         config: Config of the model, or any part of it.
         name: Name of the part, for the message.
 
     Raises:
-        ValueError: a head of the host has a ``loss_cls`` of scope ``lidar_rank`` other than ``FlatLoss``.
+        ValueError: a head of the host has a ``loss_cls`` of scope ``lidar_rank`` other than ``FlatLoss``, or a
+            ``loss_bbox`` of this scope.
     """
     if isinstance(config, list | tuple):
         for index, part in enumerate(config):
             check_losses_have_images(part, f"{name}[{index}]")
     if not isinstance(config, dict):
         return
-    head, loss = str(config.get("type")), config.get("loss_cls")
-    loss_type = str(loss.get("type")) if isinstance(loss, dict) else ""
-    if loss_type.startswith(f"{SCOPE}.") and not head.startswith(f"{SCOPE}.") and loss_type != f"{SCOPE}.FlatLoss":
-        raise ValueError(
-            f"{name}: {loss_type} ranks within an image, and {head} flattens the batch before its loss;"
-            f" use type={_head_with_images(head)!r}, or wrap the loss in {SCOPE}.FlatLoss"
-        )
+    head = str(config.get("type"))
+    for key in () if head.startswith(f"{SCOPE}.") else ("loss_cls", "loss_bbox"):
+        loss = config.get(key)
+        loss_type = str(loss.get("type")) if isinstance(loss, dict) else ""
+        if not loss_type.startswith(f"{SCOPE}.") or loss_type == f"{SCOPE}.FlatLoss":
+            continue
+        use = f"use type={_head_with_images(head)!r}"
+        if key == "loss_cls":
+            why = f"{loss_type} ranks within an image, and {head} flattens the batch before its loss"
+            raise ValueError(f"{name}: {why}; {use}, or wrap the loss in {SCOPE}.FlatLoss")
+        raise ValueError(f"{name}: {head} does not give {loss_type} the overlaps and boxes that it takes; {use}")
     for key, part in config.items():
         check_losses_have_images(part, f"{name}.{key}")
 

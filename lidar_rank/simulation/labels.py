@@ -6,8 +6,7 @@ from itertools import compress
 from typing import Final
 
 import numpy as np
-import open3d as o3d
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from lidar_rank.geometry.boxes import wrap_angle
 from lidar_rank.kitti.calibration import Calibration
@@ -33,6 +32,8 @@ NOTICED_SHARE: Final = 0.03
 # Objects with a larger truncation also get level 3.
 UNKNOWN_TRUNCATION: Final = 0.9
 RAYS_PER_OBJECT: Final = 81
+# How far behind a surface a ray starts again.
+PAST_SURFACE_M: Final = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +160,23 @@ def visible_shares(
     low, size = boxes_px[:, None, :2], (boxes_px[:, 2:] - boxes_px[:, :2])[:, None]
     rays = camera_rays(calibration, (low + size * within).reshape(-1, 2))
     wanted = np.repeat(owners, RAYS_PER_OBJECT)
-    hit = cast(scene, rays).triangle
-    first = (hit >= 0) & (scene.owner[hit] == wanted)
-    meets, behind = first.copy(), np.flatnonzero(~first)
-    if not len(behind):  # Open3D crashes on an empty list of rays
-        return np.ones(len(owners))
-    crossed = scene.caster.list_intersections(o3d.core.Tensor(rays[behind]), nthreads=1)
-    ray = behind[crossed["ray_ids"].numpy().astype(np.int64)]
-    own = scene.owner[crossed["primitive_ids"].numpy().astype(np.int64)] == wanted[ray]
-    meets[ray[own]] = True
-    first, meets = first.reshape(-1, RAYS_PER_OBJECT), meets.reshape(-1, RAYS_PER_OBJECT)
-    return first.sum(1) / np.maximum(meets.sum(1), 1)
+    passed = _surfaces_before(scene, rays, wanted).reshape(-1, RAYS_PER_OBJECT)
+    return (passed == 0).sum(1) / np.maximum((passed >= 0).sum(1), 1)
+
+
+def _surfaces_before(
+    scene: Scene, rays: Float32[np.ndarray, "ray 6"], wanted: Int[np.ndarray, " ray"]
+) -> Int[np.ndarray, " ray"]:
+    """Number of surfaces in front of the wanted object on each ray, -1 where the ray does not meet the object."""
+    rays, going = rays.copy(), np.arange(len(rays))
+    passed = np.full(len(rays), -1)
+    surfaces = 0
+    while len(going):
+        hits = cast(scene, rays[going])
+        own = (hits.triangle >= 0) & (scene.owner[hits.triangle] == wanted[going])
+        passed[going[own]] = surfaces
+        hidden = np.flatnonzero((hits.triangle >= 0) & ~own)
+        going = going[hidden]
+        rays[going, :3] += (hits.range_m[hidden, None] + PAST_SURFACE_M) * rays[going, 3:]
+        surfaces += 1
+    return passed

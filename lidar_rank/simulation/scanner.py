@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import open3d as o3d
+from embreex.mesh_construction import TriangleMesh
+from embreex.rtcore_scene import EmbreeScene
 from jaxtyping import Bool, Float, Float32, Int
 
 from lidar_rank.simulation.beams import BEAM_ELEVATION_DEG, MAX_RANGE_M, firing_rays
@@ -51,23 +52,25 @@ class Scene:
         mesh: All triangles, LiDAR frame.
         owner: Index of the labelled object to which each triangle belongs, -1 for none.
         albedo: Intensity of the surface of each triangle.
-        caster: The same triangles in embree, which casts the rays.
+        caster: The same triangles in Embree, which casts the rays.
     """
 
     mesh: Mesh
     owner: Int[np.ndarray, " triangle"]
     albedo: Float32[np.ndarray, " triangle"]
-    caster: o3d.t.geometry.RaycastingScene
+    caster: EmbreeScene
 
     def is_occluded(self, rays: Float32[np.ndarray, "ray 6"]) -> Bool[np.ndarray, " ray"]:
         """Whether rays (origin, direction) meet anything."""
-        return self.caster.test_occlusions(o3d.core.Tensor(rays), nthreads=1).numpy()
+        return self.caster.run(rays[:, :3], rays[:, 3:], query="OCCLUDED") >= 0
 
 
 def build_scene(mesh: Mesh, owner: Int[np.ndarray, " triangle"], albedo: Float32[np.ndarray, " triangle"]) -> Scene:
-    """Give a mesh to embree, with one thread because scans are spread over processes."""
-    caster = o3d.t.geometry.RaycastingScene(nthreads=1)
-    caster.add_triangles(o3d.core.Tensor(mesh.vertices), o3d.core.Tensor(mesh.triangles))
+    """Give a mesh to Embree."""
+    caster = EmbreeScene(robust=True)
+    # The binding reads one index at a time: it does so twice as fast from tuples as from the rows of an array.
+    corners = np.fromiter(zip(*mesh.triangles.T.tolist(), strict=True), object, len(mesh.triangles))
+    TriangleMesh(caster, mesh.vertices, corners)
     return Scene(mesh, owner, albedo, caster)
 
 
@@ -94,12 +97,17 @@ class Hits:
 
 def cast(scene: Scene, rays: Float32[np.ndarray, "ray 6"]) -> Hits:
     """Find the first surface along each ray (origin, unit direction)."""
-    result = scene.caster.cast_rays(o3d.core.Tensor(rays), nthreads=1)
-    triangle = result["primitive_ids"].numpy().astype(np.int64)
-    triangle[triangle == o3d.t.geometry.RaycastingScene.INVALID_ID] = -1
-    normal = result["primitive_normals"].numpy()
+    found = scene.caster.run(rays[:, :3], rays[:, 3:], output=True)
+    triangle = found["primID"].astype(np.int64)
+    missed = triangle < 0
+    range_m, normal = found["tfar"], found["Ng"]
+    range_m[missed] = np.inf
+    x, y, z = normal.T
+    length = np.sqrt(x * x + y * y + z * z)
+    length[missed] = 1
+    normal *= (1 / length)[:, None]
     cosine = np.abs(np.einsum("rk,rk->r", normal, rays[:, 3:]))
-    return Hits(result["t_hit"].numpy(), triangle, cosine, normal)
+    return Hits(range_m, triangle, cosine, normal)
 
 
 def scan(

@@ -15,6 +15,7 @@ from tqdm import tqdm
 from lidar_rank.kitti.calibration import read_calibration
 from lidar_rank.simulation.beams import FULL_TURN_DEG, camera_window_deg
 from lidar_rank.simulation.camera import KITTI_CALIBRATION
+from lidar_rank.simulation.frame import write_frame
 from lidar_rank.simulation.sizes import CLASSES, check_classes
 
 NOTE_NAME: Final = "simulation.json"
@@ -72,7 +73,7 @@ def simulate_kitti(
     _make_folders(out, images)
     _write_note(out, scans=scans, val=val, seed=seed, view=view, images=images, classes=tuple(classes))
     work = partial(
-        _write_frame,
+        write_frame,
         folder=out / "training",
         seed=seed,
         view=view,
@@ -167,11 +168,3 @@ def _one_thread_each() -> Iterator[None]:
             del os.environ["OMP_NUM_THREADS"]
         else:
             os.environ["OMP_NUM_THREADS"] = before
-
-
-def _write_frame(index: int, **settings: Any) -> None:
-    """Simulate one frame and write its files."""
-    # Imported here because Open3D takes seconds to load: only processes that cast rays wait for it.
-    from lidar_rank.simulation.frame import write_frame
-
-    write_frame(index, **settings)

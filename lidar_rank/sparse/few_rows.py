@@ -1,8 +1,9 @@
 """Layers on the features of a batch that may have no voxel, or one."""
 
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from lidar_rank.shapes import Float
 
 
 def apply_to_rows(layer: nn.Module, features: Float[Tensor, "voxel channel"]) -> Tensor:

@@ -36,6 +36,14 @@ def make_problem(seed: int = 0, images: int = 2, candidates: int = 24, classes: 
     return Problem(logits, labels, iou, level)
 
 
+def decode(deltas: Tensor) -> Tensor:
+    """A box (x, y, z_bottom, length, width, height, yaw) from deltas: sizes are exponentials, limited as in heads."""
+    deltas = torch.nn.functional.pad(
+        deltas.float() if deltas.element_size() == 2 else deltas, (0, 7 - deltas.shape[-1])
+    )
+    return torch.cat([deltas[..., :3], deltas[..., 3:6].clamp(-4, 4).exp(), deltas[..., 6:]], -1)
+
+
 def make_boxes(seed: int = 0, positives: int = 9, dimensions: int = 7) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     target = torch.randn(positives, dimensions, generator=generator, dtype=torch.float64)

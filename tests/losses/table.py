@@ -6,12 +6,14 @@ Python, called as those in tests/oracles/losses.py are; write it there, or besid
 for the inputs that it does not read.
 """
 
+import functools
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lidar_rank import losses
 from lidar_rank.losses._options import options_of
+from tests.losses.problems import decode
 from tests.oracles import losses as oracles
 
 
@@ -25,6 +27,7 @@ class Row:
     exact_gradient: bool = True
     iou_gradient: bool = False  # trains the boxes through iou
     cuts_ties: bool = False  # picks a fixed number of entries, and among equal ones by position
+    reads_boxes: bool = False  # of a localization loss: decoded boxes, which every call of the tests then gets
     # Why two processes do not equal one on the joined batch. They equal the mean over their batches that count.
     own_batch: str = ""
 
@@ -33,7 +36,7 @@ class Row:
 
     @property
     def function(self) -> Callable:
-        return self.module.function
+        return with_boxes(self.module.function) if self.reads_boxes else self.module.function
 
     @property
     def per_image(self) -> bool:
@@ -44,7 +47,20 @@ class Row:
     def make(self, **options):
         """Return the module with these options and the row's, less what is an input of the function."""
         known = options_of(self.function)
-        return self.module(**{name: value for name, value in self.options.items() if name in known} | options)
+        module = self.module(**{name: value for name, value in self.options.items() if name in known} | options)
+        if self.reads_boxes:
+            module.forward = with_boxes(module.forward)
+        return module
+
+
+def with_boxes(call: Callable) -> Callable:
+    """Add the boxes that a head would decode to the call of a localization loss."""
+
+    @functools.wraps(call)
+    def decoding(pred, target, **named):
+        return call(pred, target, boxes=(decode(pred), decode(target)), **named)
+
+    return decoding
 
 
 def rows(module: type, oracle: Callable, *settings: dict, **allowed) -> list[Row]:
@@ -175,6 +191,48 @@ CLASSIFICATION += [
     *rows(losses.APLoss, oracles.ap, {"scope": "image"}, gradient=oracles.ap_gradient, exact_gradient=False),
 ]
 
+CLASSIFICATION += [
+    *rows(
+        losses.QualityFocalLoss,
+        oracles.quality_focal,
+        {},
+        {"target": "rect", "min_quality": 0.05, "scope": "image"},
+        {"beta": 0.5},
+    ),
+    *rows(
+        losses.VarifocalLoss,
+        oracles.varifocal,
+        {},
+        {"target": "rect", "alpha": 0.3, "scope": "image"},
+        {"iou_weighted": False, "min_quality": 0.3, "gamma": 0.5},
+    ),
+]
+
+for module, oracle, by_hand, settings, allowed in [
+    (
+        losses.RankSortLoss,
+        oracles.rank_sort,
+        oracles.rank_sort_gradient,
+        ({}, {"delta": 0.0}, {"delta": 1.5, "rank_weight": 0.5, "sort_weight": 2.0}),
+        {},
+    ),
+    (
+        losses.ALRPLoss,
+        oracles.alrp,
+        oracles.alrp_gradient,
+        ({}, {"delta": 0.0}, {"delta": 0.5, "tau": 0.3, "loc_weight": 2.0}),
+        {"iou_gradient": True},
+    ),
+]:
+    set_by_hand = {"gradient": by_hand, "exact_gradient": False, **allowed}
+    CLASSIFICATION += rows(module, oracle, *settings, own_batch=RANKS_ITS_OWN, **set_by_hand)
+    CLASSIFICATION += rows(module, oracle, {"scope": "image"}, **set_by_hand)
+
+CLASSIFICATION += [
+    *rows(losses.ConcordanceLoss, oracles.concordance, {}),
+    *rows(losses.ConcordanceLoss, oracles.concordance, {"scope": "batch"}, own_batch=RANKS_ITS_OWN),
+]
+
 DECAY = {"beta": 0.5, "decay": 0.1, "period": 2}
 
 LOCALIZATION = [
@@ -202,6 +260,14 @@ LOCALIZATION = [
         {"density": "exact", "bins": 3, "dimensions": 7, "max_weight": 1.5},
         exact_gradient=False,
         own_batch=COUNTS_ITS_OWN,
+    ),
+    *rows(
+        losses.RotatedIoULoss,
+        oracles.rotated_iou,
+        *({"kind": kind} for kind in ("iou", "giou", "diou", "odiou")),
+        {"kind": "giou", "enclosing": "axes"},
+        {"kind": "odiou", "enclosing": "axes", "yaw_weight": 0.5},
+        reads_boxes=True,
     ),
     *rows(losses.IoUBalancedLocLoss, oracles.iou_balanced_loc, {}),
     *rows(

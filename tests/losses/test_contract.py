@@ -94,7 +94,7 @@ def test_value_is_the_oracles(row, seed):
 def test_gradient_is_the_papers(row):
     problem = make_problem(3, candidates=14)
     if row.gradient:
-        by_hand = row.gradient(problem.logits.tolist(), problem.labels.tolist(), **row.options)
+        by_hand = row.gradient(problem.logits.tolist(), problem.labels.tolist(), problem.iou.tolist(), **row.options)
         want = torch.tensor(by_hand, dtype=torch.float64)
     else:
         want = finite_difference(row, problem, problem.logits)
@@ -517,7 +517,7 @@ def test_the_module_refuses_what_is_no_option(row):
 @ONCE
 def test_every_parameter_is_an_option_or_an_input(row):
     """An option without a readable annotation would not be checked."""
-    inputs = {"logits", "labels", "pred", "target", "iou", "level", "prior", "smooth", "step"}
+    inputs = {"logits", "labels", "pred", "target", "iou", "boxes", "level", "prior", "smooth", "balance", "step"}
     named = inspect.signature(row.function).parameters
     assert set(named) - set(options_of(row.function)) <= inputs
 

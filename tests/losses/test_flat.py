@@ -25,5 +25,5 @@ def test_refuses_what_it_would_ignore():
         FlatLoss(DRLoss())(scores, labels, reduction_override="sum")
     with pytest.raises(ValueError, match="use_sigmoid must be True"):
         FlatLoss(DRLoss(), use_sigmoid=False)
-    with pytest.raises(ValueError, match="iou_ranking_loss needs iou="):
+    with pytest.raises(ValueError, match="IoURankingLoss needs iou="):
         FlatLoss(IoURankingLoss())(scores, labels)

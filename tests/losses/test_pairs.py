@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lidar_rank.losses._pairs import chebyshev_moments, chebyshev_order, pair_sum, truncated_power_sums
+from lidar_rank.losses._pairs import (
+    StepSums,
+    chebyshev_moments,
+    chebyshev_order,
+    pair_sum,
+    soft_step,
+    truncated_power_sums,
+)
 
 
 def scores(count, seed):
@@ -44,3 +51,29 @@ def test_truncated_power_sums_are_the_sum_over_pairs(power):
         (got_grad,) = torch.autograd.grad(got.sum(), side, retain_graph=True)
         (want_grad,) = torch.autograd.grad(want.sum(), side, retain_graph=True)
         torch.testing.assert_close(got_grad, want_grad, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("delta", [0.0, 0.05, 0.5, 30.0])
+@pytest.mark.parametrize("decimals", [1, 9])
+def test_step_sums_are_the_sum_over_pairs(delta, decimals):
+    """With one decimal most bounds and items tie, and lie at the ends of steps."""
+    (bound, bound_weight), (item, item_weight) = scores(20, 4), scores(300, 5)
+    bound, item = ((6 * part.detach() - 3).round(decimals=decimals) for part in (bound, item))
+    is_bound, is_item = bound_weight > 0.2, item_weight > 0.2
+    bound_weight, item_weight = bound_weight * is_bound, item_weight * is_item
+    steps = soft_step(item[:, None] - bound[:, :, None], delta)
+    sums = StepSums(bound, is_bound, item, is_item, delta)
+    for weight, given in ((is_item.double(), None), (item_weight, item_weight)):
+        want = (steps * weight[:, None]).sum(2)
+        torch.testing.assert_close(sums.over_items(given)[is_bound], want[is_bound], rtol=1e-12, atol=1e-12)
+    want = (steps * bound_weight[:, :, None]).sum(1)
+    torch.testing.assert_close(sums.over_bounds(bound_weight)[is_item], want[is_item], rtol=1e-12, atol=1e-12)
+    assert (sums.over_bounds(bound_weight)[~is_item] == 0).all()
+
+
+def test_step_sums_keep_their_digits_beside_huge_scores():
+    bound, item = torch.tensor([[0.0, 1.0]]), torch.tensor([[1e30, 0.25, -1e30]])
+    everything = torch.ones_like(item, dtype=torch.bool)
+    sums = StepSums(bound, everything[:, :2], item, everything, 0.5)
+    torch.testing.assert_close(sums.over_items(), torch.tensor([[1.75, 1.0]]))
+    torch.testing.assert_close(sums.over_bounds(torch.tensor([[1.0, 2.0]])), torch.tensor([[3.0, 0.75, 0.0]]))

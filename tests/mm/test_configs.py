@@ -23,15 +23,15 @@ from .conftest import CONFIGS
 
 FILES = sorted(CONFIGS.glob("[a-z]*/*.py"))
 LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
-DENSE, FOCAL, CE, RANKDET, IOU_BALANCED, GHM_R = (
+DENSE, FOCAL, CE, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R = (
     losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
-    for name in ("dense", "focal", "ce", "rankdet", "iou-balanced", "ghm-r")
+    for name in ("dense", "focal", "ce", "box-iou", "rankdet", "iou-balanced", "ghm-r")
 )
 NUM_CLASSES = {"3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
 TAKEN = {
-    "second": DENSE | CE,
-    "sassd": DENSE | CE,
-    "pointpillars": DENSE | CE,
+    "second": DENSE | CE | BOX_IOU,
+    "sassd": DENSE | CE | BOX_IOU,
+    "pointpillars": DENSE | CE | BOX_IOU,
     "retinanet": DENSE,
     "atss": FOCAL | RANKDET,
     "ssd": IOU_BALANCED,

@@ -76,9 +76,7 @@ def test_a_loss_that_does_not_fit_is_refused_with_those_that_do(tmp_path):
     ssd = str(CONFIGS / "ssd" / "ssd300_coco.py")
     with pytest.raises(ValueError, match=r"ssd300_coco\.py does not take the loss 'dr': it takes iou-balanced$"):
         load_config(ssd, "dr")
-    with pytest.raises(
-        ValueError, match=r"does not take the loss 'd': it takes ap, ce, dr, focal, focal-rankdet-iou, "
-    ):
+    with pytest.raises(ValueError, match=r"does not take the loss 'd': it takes .*ap, ce, .*dr, focal, "):
         load_config(str(SMALL), "d")
     path = tmp_path / "none.py"
     path.write_text("loss_weight = 2.0\nmodel = dict()\n")
@@ -102,7 +100,7 @@ def test_tools_refuse_a_wrong_loss_without_the_host(tool, tmp_path):
     path = f"{tmp_path}:{CONFIGS.parent}"
     done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "does not take the loss 'typo': it takes ap, ce, dr" in done.stderr
+    assert "does not take the loss 'typo': it takes alrp, ap, ce, " in done.stderr
     assert done.stderr.count("\n") == 1
 
 

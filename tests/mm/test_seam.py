@@ -41,3 +41,15 @@ def test_training_stops_before_it_starts(tmp_path):
     config.dump(tmp_path / "wrong.py")
     with pytest.raises(ValueError, match=r"use type='lidar_rank\.PerImageAnchor3DHead'"):
         running.train(str(tmp_path / "wrong.py"), work_dir=str(tmp_path))
+
+
+def test_a_stock_head_is_refused_for_a_localization_loss_too():
+    head = {
+        "type": "Anchor3DHead",
+        "loss_cls": {"type": "mmdet.FocalLoss"},
+        "loss_bbox": {"type": "lidar_rank.RotatedIoULoss"},
+    }
+    with pytest.raises(
+        ValueError, match=r"model\.bbox_head: Anchor3DHead does not give lidar_rank\.RotatedIoULoss .* boxes"
+    ):
+        check_losses_have_images({"bbox_head": head})

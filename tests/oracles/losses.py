@@ -108,6 +108,53 @@ def ohem(logits, labels, iou, level, frozen, *, ratio=3.0, min_negatives=100, sc
     return mean_over(values, counted)
 
 
+# ---------------------------------------------------------------------------------------------------- box quality
+
+
+def cross_entropy_to(x, q):
+    return q * softplus(-x) + (1 - q) * softplus(x)
+
+
+def box_quality(overlap, target, min_quality):
+    return max(overlap if target == "linear" else min(max(2 * overlap - 0.5, 0.0), 1.0), min_quality)
+
+
+def over_positives(logits, labels, iou, scope, entry):
+    """Sum of ``entry(x, q)`` over all entries, q None where it is no object's own class, over the number of objects."""
+    values, counted = [], []
+    for group in split(logits, labels, scope, iou):
+        total, positives = 0.0, 0
+        for row, label, overlap, _ in group:
+            if label >= 0:
+                total += sum(entry(x, overlap if label == c else None) for c, x in enumerate(row))
+                positives += label < len(row)
+        values.append(total / max(positives, 1))
+        counted.append(has_candidates(group))
+    return mean_over(values, counted)
+
+
+def quality_focal(
+    logits, labels, iou, level, frozen, *, beta=2.0, target="linear", min_quality=0.0, scope="batch"
+):  # fmt: skip
+    def entry(x, overlap):
+        q = 0.0 if overlap is None else box_quality(overlap, target, min_quality)
+        return abs(q - sigmoid(x)) ** beta * cross_entropy_to(x, q)
+
+    return over_positives(logits, labels, iou, scope, entry)
+
+
+def varifocal(
+    logits, labels, iou, level, frozen, *, alpha=0.75, gamma=2.0, iou_weighted=True, target="linear", min_quality=0.0,
+    scope="batch",
+):  # fmt: skip
+    def entry(x, overlap):
+        q = 0.0 if overlap is None else box_quality(overlap, target, min_quality)
+        weight = (q if iou_weighted else 1.0) if q > 0 else alpha * sigmoid(x) ** gamma
+        return weight * cross_entropy_to(x, q)
+
+    return over_positives(logits, labels, iou, scope, entry)
+
+
 # -------------------------------------------------------------------------------------------------------------- DR
 
 
@@ -380,51 +427,166 @@ def iou_balanced_loc(pred, target, iou, frozen, *, exponent=1.5, w_loc=3.049, be
     return sum(weight * loss for weight, loss in zip(weights, rows(pred), strict=True)) / max(len(pred), 1)
 
 
-# -------------------------------------------------------------------------------------------------------------- AP
+# ------------------------------------------------------------------------------------------ AP, RankSort, aLRP, CCC
 
 
-def ap_errors(pos, neg, delta, interpolate):
-    """Each positive's number of negatives above it, and its error, one minus its precision."""
-
-    def step(x):
-        return min(max(x / (2 * delta) + 0.5, 0.0), 1.0)
-
-    false = [sum(step(n - p) for n in neg) for p in pos]
-    true = [1 + sum(step(other - p) for k, other in enumerate(pos) if k != i) for i, p in enumerate(pos)]
-    precision = [t / (t + f) for t, f in zip(true, false, strict=True)]
-    if interpolate:
-        precision = [max(precision[k] for k in range(len(pos)) if pos[k] <= p) for p in pos]
-    return step, false, [1 - p for p in precision]
+def soft_step(x, delta):
+    if delta == 0:
+        return float(x >= 0)
+    return min(max(x / (2 * delta) + 0.5, 0.0), 1.0)
 
 
-def ap(logits, labels, iou, level, frozen, *, delta=1.0, interpolate=True, scope="batch"):
-    values, counted = [], []
-    for group in split(logits, labels, scope):
-        pos, neg = entries(group, score=float)
-        _, _, errors = ap_errors(pos, neg, delta, interpolate)
-        values.append(sum(errors) / max(len(pos), 1))
-        counted.append(bool(pos))
-    return mean_over(values, counted)
-
-
-def ap_gradient(logits, labels, *, delta=1.0, interpolate=True, scope="batch"):
-    """The hand-set gradient of every entry: each pair (positive, negative above it) pushes both by its error."""
-    gradient = [[[0.0] * len(row) for row in image] for image in logits]
+def sides(logits, labels, iou, scope):
+    """Per group: places and logits of its positives and of its negatives, and the overlaps of its positives."""
     images = [[b] for b in range(len(labels))] if scope == "image" else [range(len(labels))]
-    ranked = 0
     for group in images:
         places = [(b, n, c) for b in group for n in range(len(labels[b])) for c in range(len(logits[b][n]))]
         pos = [place for place in places if labels[place[0]][place[1]] == place[2]]
         neg = [place for place in places if labels[place[0]][place[1]] not in (-1, place[2])]
-        ranked += bool(pos)
         pos_x, neg_x = ([logits[b][n][c] for b, n, c in side] for side in (pos, neg))
-        step, false, errors = ap_errors(pos_x, neg_x, delta, interpolate)
-        for (b, n, c), x, f, error in zip(pos, pos_x, false, errors, strict=True):
-            for (b2, n2, c2), x2 in zip(neg, neg_x, strict=True):
-                push = error * step(x2 - x) / f / len(pos) if f else 0.0
-                gradient[b][n][c] -= push
-                gradient[b2][n2][c2] += push
+        yield pos, neg, pos_x, neg_x, [iou[b][n] for b, n, _ in pos]
+
+
+def mean_over_objects(logits, labels, iou, scope, value):
+    """Mean over the groups that have objects of ``value(pos, neg, overlaps)``."""
+    values = [value(x, n, y) if x else 0.0 for _, _, x, n, y in sides(logits, labels, iou, scope)]
+    return mean_over(values, [bool(pos) for pos, *_ in sides(logits, labels, iou, scope)])
+
+
+def by_hand(logits, labels, iou, scope, slopes):
+    """The hand-set gradient of every entry, from ``slopes(pos, neg, overlaps)`` at positives and negatives."""
+    gradient = [[[0.0] * len(row) for row in image] for image in logits]
+    ranked = 0
+    for pos, neg, pos_x, neg_x, overlaps in sides(logits, labels, iou, scope):
+        if pos:
+            ranked += 1
+            for side, values in zip((pos, neg), slopes(pos_x, neg_x, overlaps), strict=True):
+                for (b, n, c), slope in zip(side, values, strict=True):
+                    gradient[b][n][c] += slope
     return [[[g / max(ranked, 1) for g in row] for row in image] for image in gradient]
+
+
+def ap_errors(pos, neg, delta, interpolate):
+    """Each positive's number of negatives above it, and its error, one minus its precision."""
+    false = [sum(soft_step(n - p, delta) for n in neg) for p in pos]
+    true = [1 + sum(soft_step(x - p, delta) for k, x in enumerate(pos) if k != i) for i, p in enumerate(pos)]
+    precision = [t / (t + f) for t, f in zip(true, false, strict=True)]
+    if interpolate:
+        precision = [max(precision[k] for k in range(len(pos)) if pos[k] <= p) for p in pos]
+    return false, [1 - p for p in precision]
+
+
+def ap(logits, labels, iou, level, frozen, *, delta=1.0, interpolate=True, scope="batch"):
+    def value(pos, neg, _):
+        return sum(ap_errors(pos, neg, delta, interpolate)[1]) / len(pos)
+
+    return mean_over_objects(logits, labels, iou, scope, value)
+
+
+def ap_gradient(logits, labels, iou, *, delta=1.0, interpolate=True, scope="batch"):
+    """Each pair (positive, negative above it) pushes both by its share of the positive's error."""
+
+    def slopes(pos, neg, _):
+        up, down = [0.0] * len(pos), [0.0] * len(neg)
+        for i, (false, error) in enumerate(zip(*ap_errors(pos, neg, delta, interpolate), strict=True)):
+            for j, n in enumerate(neg):
+                push = error * soft_step(n - pos[i], delta) / false / len(pos) if false else 0.0
+                up[i] -= push
+                down[j] += push
+        return up, down
+
+    return by_hand(logits, labels, iou, scope, slopes)
+
+
+def rank_sort_of_group(pos, neg, quality, delta, rank_weight, sort_weight):
+    """Value and slopes, object by object, as the authors' loop computes them."""
+    value, up, down = 0.0, [0.0] * len(pos), [0.0] * len(neg)
+    quality = [min(max(q, 1e-6), 1.0) for q in quality]
+    for i, x in enumerate(pos):
+        objects = [soft_step(other - x, delta) for other in pos]
+        background = [soft_step(other - x, delta) for other in neg]
+        true, false = sum(objects), sum(background)
+        ranking_error = false / (true + false)
+        better = [q >= quality[i] for q in quality]
+        target = [step if keep else 0.0 for step, keep in zip(objects, better, strict=True)]
+        current = sum(step * (1 - q) for step, q in zip(objects, quality, strict=True)) / true
+        best = sum(step * (1 - q) for step, q in zip(target, quality, strict=True)) / sum(target)
+        sorting_error = current - best
+        value += rank_weight * ranking_error + sort_weight * sorting_error
+        if false > 0:
+            up[i] -= rank_weight * ranking_error
+            for j, step in enumerate(background):
+                down[j] += rank_weight * ranking_error * step / false
+        missorted = [0.0 if keep else step for step, keep in zip(objects, better, strict=True)]
+        if sum(missorted) > 0:
+            up[i] -= sort_weight * sorting_error
+            for k, step in enumerate(missorted):
+                up[k] += sort_weight * sorting_error * step / sum(missorted)
+    return value / len(pos), [g / len(pos) for g in up], [g / len(pos) for g in down]
+
+
+def rank_sort(logits, labels, iou, level, frozen, *, delta=0.5, rank_weight=1.0, sort_weight=1.0, scope="batch"):
+    def value(*group):
+        return rank_sort_of_group(*group, delta, rank_weight, sort_weight)[0]
+
+    return mean_over_objects(logits, labels, iou, scope, value)
+
+
+def rank_sort_gradient(logits, labels, iou, *, delta=0.5, rank_weight=1.0, sort_weight=1.0, scope="batch"):
+    def slopes(*group):
+        return rank_sort_of_group(*group, delta, rank_weight, sort_weight)[1:]
+
+    return by_hand(logits, labels, iou, scope, slopes)
+
+
+def alrp_of_group(pos, neg, overlaps, delta, tau):
+    """Classification part, localization part, and slopes at the logits, object by object."""
+    error = [(1 - overlap) / (1 - tau) for overlap in overlaps]
+    classification, localization = 0.0, 0.0
+    up, down = [0.0] * len(pos), [0.0] * len(neg)
+    for i, x in enumerate(pos):
+        above = [soft_step(other - x, delta) if k != i else 1.0 for k, other in enumerate(pos)]
+        background = [soft_step(other - x, delta) for other in neg]
+        false = sum(background)
+        rank = sum(above) + false
+        boxes = sum(step * e for step, e in zip(above, error, strict=True))
+        classification += false / rank
+        localization += boxes / rank
+        if false > 1e-5:
+            target = error[i] / rank
+            up[i] -= (false + boxes) / rank - target
+            for j, step in enumerate(background):
+                down[j] += ((false + boxes) / rank - target) * step / false
+    number = len(pos)
+    return classification / number, localization / number, [g / number for g in up], [g / number for g in down]
+
+
+def alrp(logits, labels, iou, level, frozen, *, delta=1.0, tau=0.5, loc_weight=1.0, scope="batch"):
+    def value(*group):
+        classification, localization, *_ = alrp_of_group(*group, delta, tau)
+        return classification + loc_weight * localization
+
+    return mean_over_objects(logits, labels, iou, scope, value)
+
+
+def alrp_gradient(logits, labels, iou, *, delta=1.0, tau=0.5, loc_weight=1.0, scope="batch"):
+    return by_hand(logits, labels, iou, scope, lambda *group: alrp_of_group(*group, delta, tau)[2:])
+
+
+def concordance(logits, labels, iou, level, frozen, *, scope="image"):
+    values, counted = [], []
+    for _, _, pos, _, overlaps in sides(logits, labels, iou, scope):
+        counted.append(len(pos) > 1)
+        if not counted[-1]:
+            values.append(0.0)
+            continue
+        scores, degrees = [sigmoid(x) for x in pos], len(pos) - 1
+        mean_s, mean_y = sum(scores) / len(pos), sum(overlaps) / len(pos)
+        rest = [(s - mean_s, y - mean_y) for s, y in zip(scores, overlaps, strict=True)]
+        covariance = sum(s * y for s, y in rest) / degrees
+        spread = sum(s * s + y * y for s, y in rest) / degrees + (mean_s - mean_y) ** 2
+        values.append(1 - 2 * covariance / max(spread, 1e-6))
+    return mean_over(values, counted)
 
 
 # ---------------------------------------------------------------------------------------------------- localization
@@ -475,3 +637,73 @@ def balanced_l1(pred, target, iou, frozen, *, alpha=0.5, gamma=1.5, beta=1.0):
         return total + outer * gamma
 
     return per_positive(integral, pred, target)
+
+
+# --------------------------------------------------------------------------------------------------- boxes as a whole
+
+
+def decode(deltas):
+    return [*deltas[:3], *(math.exp(min(max(d, -4.0), 4.0)) for d in deltas[3:6]), deltas[6]]
+
+
+def corners(box):
+    x, y, _, length, width, _, yaw = box
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    ends = [(length / 2, width / 2), (-length / 2, width / 2), (-length / 2, -width / 2), (length / 2, -width / 2)]
+    return [(x + u * cos - v * sin, y + u * sin + v * cos) for u, v in ends]
+
+
+def clip(polygon, start, end):
+    """The part of a polygon to the left of the line from ``start`` to ``end`` (Sutherland and Hodgman)."""
+
+    def side(point):
+        return (end[0] - start[0]) * (point[1] - start[1]) - (end[1] - start[1]) * (point[0] - start[0])
+
+    result = []
+    for a, b in zip(polygon, polygon[1:] + polygon[:1], strict=True):
+        if side(a) >= 0:
+            result.append(a)
+        if side(a) * side(b) < 0:
+            t = side(a) / (side(a) - side(b))
+            result.append((a[0] + t * (b[0] - a[0]), a[1] + t * (b[1] - a[1])))
+    return result
+
+
+def area(polygon):
+    if not polygon:
+        return 0.0
+    x0, y0 = polygon[0]
+    pairs = zip(polygon, polygon[1:] + polygon[:1], strict=True)
+    return sum((a[0] - x0) * (b[1] - y0) - (b[0] - x0) * (a[1] - y0) for a, b in pairs) / 2
+
+
+def rotated_iou_of_pair(box, true, kind, enclosing, yaw_weight):
+    shared = corners(box)
+    edges = corners(true)
+    for start, end in zip(edges, edges[1:] + edges[:1], strict=True):
+        shared = clip(shared, start, end)
+    height = max(min(box[2] + box[5], true[2] + true[5]) - max(box[2], true[2]), 0.0)
+    volumes = [part[3] * part[4] * part[5] for part in (box, true)]
+    inner = area(shared) * height
+    union = sum(volumes) - inner
+    loss = 1 - inner / union
+    yaw = true[6] if enclosing == "target" else 0.0
+    turned = [(x * math.cos(yaw) + y * math.sin(yaw), y * math.cos(yaw) - x * math.sin(yaw)) for x, y in
+              corners(box) + corners(true)]  # fmt: skip
+    sides = [max(point[axis] for point in turned) - min(point[axis] for point in turned) for axis in (0, 1)]
+    sides.append(max(box[2] + box[5], true[2] + true[5]) - min(box[2], true[2]))
+    if kind == "giou":
+        hull = sides[0] * sides[1] * sides[2]
+        loss += (hull - union) / hull
+    if kind in ("diou", "odiou"):
+        rise = box[2] + box[5] / 2 - true[2] - true[5] / 2
+        distance = (box[0] - true[0]) ** 2 + (box[1] - true[1]) ** 2 + rise**2
+        loss += distance / sum(side * side for side in sides)
+    if kind == "odiou":
+        loss += yaw_weight * (1 - abs(math.cos(box[6] - true[6])))
+    return loss
+
+
+def rotated_iou(pred, target, iou, frozen, *, kind="diou", enclosing="target", yaw_weight=1.25):
+    pairs = zip(map(decode, pred), map(decode, target), strict=True)
+    return sum(rotated_iou_of_pair(*pair, kind, enclosing, yaw_weight) for pair in pairs) / max(len(pred), 1)

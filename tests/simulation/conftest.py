@@ -1,15 +1,9 @@
 """Worlds and data sets that several test files share."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-with warnings.catch_warnings():
-    # Without a CUDA device Open3D warns when it is loaded.
-    warnings.simplefilter("ignore")
-    import open3d  # noqa: F401
 
 from lidar_rank.simulation.beams import camera_window_deg
 from lidar_rank.simulation.builder import World

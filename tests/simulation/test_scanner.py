@@ -13,7 +13,7 @@ from lidar_rank.simulation.beams import (
 from lidar_rank.simulation.camera import IMAGE_SIZE, KITTI_CALIBRATION
 from lidar_rank.simulation.materials import Material
 from lidar_rank.simulation.mesh import Mesh, box, join
-from lidar_rank.simulation.scanner import Scene, build_scene, scan
+from lidar_rank.simulation.scanner import Scene, build_scene, cast, scan
 
 AHEAD_DEG = np.tile([-20.0, 20.0], (64, 1))
 
@@ -26,6 +26,22 @@ def scene_of(*meshes: Mesh, albedo: float = 0.3) -> Scene:
 
 def wall_at(x: float, material: Material = Material.PLASTER, half: float = 60.0) -> Mesh:
     return box((x, -half, -half), (x + 0.5, half, half), material)
+
+
+def test_rays_meet_the_nearer_of_two_triangles_or_nothing():
+    corners = np.array([[4, -1, -1], [4, 1, -1], [5, 0, 1], [8, -9, -9], [8, 9, -9], [8, 0, 9]], np.float32)
+    triangles = np.array([[3, 4, 5], [0, 1, 2]], np.uint32)
+    scene = scene_of(Mesh(corners, triangles, np.zeros(2, np.uint8)))
+    towards = np.array([[1, 0, 0], [4, 0, -1], [1, 0.3, 0.3], [-1, 0, 0]], np.float32)
+    towards /= np.linalg.norm(towards, axis=1, keepdims=True)
+    hits = cast(scene, np.concatenate([np.zeros_like(towards), towards], 1))
+    assert hits.triangle.tolist() == [1, 1, 0, -1]
+    # The near plane is 2 x - z = 9; the far one is x = 8.
+    assert_allclose(hits.range_m, [4.5, np.hypot(4, 1), 8 * np.sqrt(1.18), np.inf], rtol=1e-6)
+    near = np.array([2, 0, -1]) / np.sqrt(5)
+    assert_allclose(np.abs(hits.normal), np.abs([near, near, [1, 0, 0], [0, 0, 0]]), atol=1e-6)
+    assert_allclose(hits.cosine, [*np.abs(towards[:2] @ near), 1 / np.sqrt(1.18), 0], atol=1e-6)
+    assert scene.is_occluded(np.concatenate([np.zeros_like(towards), towards], 1)).tolist() == [True, True, True, False]
 
 
 def test_beams_are_those_of_the_hdl_64e():

@@ -1,14 +1,17 @@
-"""Time our operators on a CPU against mmcv's compiled ones on the same tensors.
+"""Time our operators on a CPU against mmcv's compiled ones, or on a GPU against themselves on a CPU.
 
-    python tools/bench/bench_ops.py [--runs 7] [--threads 1]
+    python tools/bench/bench_ops.py [--runs 7] [--threads 1] [--device cuda]
 
-Both take turns within each run; the figures are medians of processor time. Needs mmcv with its compiled operators.
+Both take turns on the same tensors within each run. On a CPU the figures are medians of processor time, and mmcv with
+its compiled operators is needed. On a GPU they are medians of the time until the GPU is done, and operators that mmcv
+has for CPUs alone are left out.
 """
 
 import argparse
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib import import_module
 from statistics import median
 from typing import Any
@@ -28,22 +31,50 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     options = parser.parse_args()
     os.environ["NUMBA_NUM_THREADS"] = str(options.threads)  # read when numba is imported
-    os.environ["LIDAR_RANK_OPS"] = "mmcv"
+    os.environ["LIDAR_RANK_OPS"] = "mmcv" if options.device == "cpu" else "own"
+    torch.set_num_threads(options.threads)
+    (on_gpu if options.device == "cuda" else on_cpu)(options.runs, options.threads)
 
+
+def on_cpu(runs: int, threads: int) -> None:
+    """Ours against mmcv's."""
     import mmcv
 
     from lidar_rank.mm.ops import OwnOperators
 
-    compiled = import_module("mmcv._ext")
-    torch.set_num_threads(options.threads)
-    own = OwnOperators()
-    print(f"mmcv {mmcv.__version__}, {options.threads} threads, median of {options.runs} runs, ms of processor time")
+    compiled, own = import_module("mmcv._ext"), OwnOperators()
+    print(f"mmcv {mmcv.__version__}, {threads} threads, median of {runs} runs, ms of processor time")
     print(f"{'operator':<24} {'problem':<36} {'mmcv':>8} {'ours':>8}  times faster")
     for operator, problem, call in problems(np.random.default_rng(0)):
-        compiled_ms, own_ms = timed(call, (compiled, own), options.runs)
+        compiled_ms, own_ms = timed([partial(call, compiled), partial(call, own)], runs, time.process_time)
         print(f"{operator:<24} {problem:<36} {compiled_ms:8.2f} {own_ms:8.2f}  {compiled_ms / own_ms:8.1f}")
+
+
+def on_gpu(runs: int, threads: int) -> None:
+    """Ours on a GPU against ours on a CPU."""
+    from lidar_rank.mm.ops import OwnOperators
+
+    own = OwnOperators()
+    print(f"{torch.cuda.get_device_name()}, {threads} CPU threads, median of {runs} runs, ms")
+    print(f"{'operator':<24} {'problem':<36} {'CPU':>8} {'GPU':>8}  times faster")
+    cpu_problems = problems(np.random.default_rng(0))
+    with torch.device("cuda"):
+        gpu_problems = list(problems(np.random.default_rng(0)))
+    for (operator, problem, call), (_, _, call_on_gpu) in zip(cpu_problems, gpu_problems, strict=True):
+        if operator.endswith("_cpu"):
+            continue
+        cpu_ms, gpu_ms = timed([partial(call, own), partial(until_done, call_on_gpu, own)], runs, time.perf_counter)
+        print(f"{operator:<24} {problem:<36} {cpu_ms:8.2f} {gpu_ms:8.2f}  {cpu_ms / gpu_ms:8.1f}")
+
+
+def until_done(call: Call, ext: Any) -> None:
+    """Call an operator and wait for the GPU. Tensors that the call makes are on the GPU as well."""
+    with torch.device("cuda"):
+        call(ext)
+    torch.cuda.synchronize()
 
 
 def problems(rng: Generator) -> Iterator[tuple[str, str, Call]]:
@@ -82,8 +113,8 @@ def cars(rng: Generator, num: int, reach_m: float = 70.0) -> Tensor:
 
 
 def tensor(array: np.ndarray) -> Tensor:
-    """The numbers in float32."""
-    return torch.from_numpy(array.astype(np.float32))
+    """The numbers in float32, on the default device."""
+    return torch.from_numpy(array.astype(np.float32)).to(torch.get_default_device())
 
 
 def hard_voxelize(points: Tensor, voxel_size: list, coors_range: list, max_points: int, max_voxels: int) -> Call:
@@ -148,16 +179,16 @@ def roi_align(rng: Generator) -> tuple[Call, Call]:
     )
 
 
-def timed(call: Call, modules: Sequence[Any], runs: int) -> list[float]:
-    """Median time of each module in milliseconds; they take turns after one call each to warm up."""
-    times: list[list[float]] = [[] for _ in modules]
+def timed(calls: Sequence[Callable[[], None]], runs: int, clock: Callable[[], float]) -> list[float]:
+    """Median time of each call in milliseconds; they take turns after one run to warm up."""
+    times: list[list[float]] = [[] for _ in calls]
     for run in range(runs + 1):
-        for ext, of_ext in zip(modules, times, strict=True):
-            start = time.process_time()
-            call(ext)
+        for call, of_call in zip(calls, times, strict=True):
+            start = clock()
+            call()
             if run > 0:
-                of_ext.append(1e3 * (time.process_time() - start))
-    return [median(of_ext) for of_ext in times]
+                of_call.append(1e3 * (clock() - start))
+    return [median(of_call) for of_call in times]
 
 
 if __name__ == "__main__":

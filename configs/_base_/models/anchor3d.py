@@ -1,6 +1,6 @@
 # What anchor-based detectors of mmdet3d get here: a head that keeps the scans of a batch apart for the loss, the losses
 # that it takes, and assignment on the CPU.
-_base_ = ["../losses/dense.py", "../losses/ce.py"]
+_base_ = ["../losses/dense.py", "../losses/ce.py", "../losses/box-iou.py"]
 custom_imports = dict(imports=["lidar_rank.mm"])
 
 anchor_head = dict(
@@ -12,4 +12,7 @@ car_assigner = dict(
     _delete_=True, type="lidar_rank.AnchorAssigner", pos_iou_thr=0.6, neg_iou_thr=0.45, min_pos_iou=0.45
 )
 
+# Early in training the 3D overlap of many objects is 0; they are objects all the same.
+loss_quality_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
+loss_varifocal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=2.0))))

@@ -1,5 +1,6 @@
 """The anchor head of voxel detectors, with losses that know which image each anchor belongs to."""
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from lidar_rank.mm.registry import MODELS
 
 # The host's constructor decides by the type of the loss whether to sample anchors and whether scores are sigmoids.
 _UNSAMPLED_SIGMOID = {"type": "mmdet.FocalLoss", "use_sigmoid": True}
+MAX_LOG_RATIO = math.log(1000 / 16)  # of a decoded size and the anchor's, as in mmdet's coder of 2D boxes
 
 
 @MODELS.register_module()
@@ -70,7 +72,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
         return losses
 
     def _localization(self, found: "Matches") -> Tensor:
-        return self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach())
+        return self.loss_bbox(*self._angle_by_sine(*found.deltas), iou=found.iou.detach(), boxes=found.boxes)
 
     def _direction(self, found: "Matches", logits: Tensor) -> Tensor:
         # Averaged over ranks, as the normalisers of the core's losses are.
@@ -104,9 +106,9 @@ class PerImageAnchor3DHead(Anchor3DHead):
         positive = is_object(labels, self.num_classes)
         deltas = seam.by_image(bbox_preds, self.box_code_size)[positive], box_targets[positive]
         priors = anchors.expand(len(labels), -1, -1)[positive]
-        iou = paired_iou_3d(*(self.bbox_coder.decode(priors, side) for side in deltas))
+        boxes = tuple(self.bbox_coder.decode(priors, _with_limited_sizes(side)) for side in deltas)
         logits = seam.by_image(cls_scores, self.num_classes)
-        return Matches(logits, labels, positive, deltas, directions[positive], iou)
+        return Matches(logits, labels, positive, deltas, boxes, directions[positive], paired_iou_3d(*boxes))
 
     def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
         """Return anchors (candidate, 7), then labels, encoded boxes and directions (image, candidate, ...)."""
@@ -132,8 +134,14 @@ class Matches(NamedTuple):
     labels: Tensor  # (image, candidate)
     positive: Tensor  # (image, candidate)
     deltas: tuple[Tensor, Tensor]  # (positive, 7) each: predicted, target
+    boxes: tuple[Tensor, Tensor]  # (positive, 7) each: the deltas decoded, the first differentiable
     directions: Tensor  # (positive,), targets
     iou: Tensor  # (positive,), overlap of the regressed boxes with their objects, differentiable
+
+
+def _with_limited_sizes(deltas: Tensor) -> Tensor:
+    """Limit the logarithms of sizes (positive, 7), whose exponentials overflow, and then have no gradient but NaN."""
+    return torch.cat([deltas[:, :3], deltas[:, 3:6].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO), deltas[:, 6:]], 1)
 
 
 def _check_objects(objects: list, metas: list[dict]) -> None:

@@ -39,8 +39,8 @@ class PerImageHead:
         loss_cls: Config of the classification or ranking loss, of scope ``lidar_rank``; it normalises itself.
         prior_prob: Score of every candidate before training: 0.01 for focal loss, 0.5 for DR loss.
         *args: As the host's.
-        **kwargs: As the host's. ``loss_bbox`` is a localization loss of scope ``lidar_rank`` on encoded boxes, or with
-            ``reg_decoded_bbox=True`` one of the host on boxes.
+        **kwargs: As the host's. ``loss_bbox`` is a localization loss of scope ``lidar_rank``, or with
+            ``reg_decoded_bbox=True`` also one of the host on boxes.
     """
 
     reg_decoded_bbox = False
@@ -112,11 +112,13 @@ class PerImageHead:
 
     def localization(self, match: Match, weight: Tensor | None = None) -> Tensor:
         """Localization loss of all positives; ``weight`` (positive,) is for the host's losses on boxes."""
-        if not self.reg_decoded_bbox:
-            return self.loss_bbox(match.deltas, match.delta_targets, iou=match.iou.detach())
-        weight = match.boxes.new_ones(len(match.boxes)) if weight is None else weight
-        total = reduce_mean(weight.sum()).clamp(min=1)
-        return self.loss_bbox(match.boxes, match.box_targets, weight=weight, avg_factor=total)
+        boxes = match.boxes, match.box_targets
+        if self.reg_decoded_bbox and not seam.is_of_core(self.loss_bbox):
+            weight = match.boxes.new_ones(len(match.boxes)) if weight is None else weight
+            total = reduce_mean(weight.sum()).clamp(min=1)
+            return self.loss_bbox(*boxes, weight=weight, avg_factor=total)
+        encoded = boxes if self.reg_decoded_bbox else (match.deltas, match.delta_targets)
+        return self.loss_bbox(*encoded, iou=match.iou.detach(), boxes=boxes)
 
 
 def paired_iou(boxes: Tensor, targets: Tensor) -> Tensor:

@@ -49,5 +49,6 @@ class BalancedBBoxHead(Shared2FCBBoxHead):
         own_class = torch.zeros_like(labels) if self.reg_class_agnostic else labels
         deltas = deltas[torch.arange(len(deltas), device=deltas.device), own_class[positive]]
         priors, targets = rois[positive, 1:], bbox_targets[positive]
-        iou = paired_iou(*(self.bbox_coder.decode(priors, encoded) for encoded in (deltas, targets)))
-        return {**losses, "loss_bbox": self.loss_bbox(deltas, targets, iou=iou.detach())}
+        boxes = tuple(self.bbox_coder.decode(priors, encoded) for encoded in (deltas, targets))
+        iou = paired_iou(*boxes).detach()
+        return {**losses, "loss_bbox": self.loss_bbox(deltas, targets, iou=iou, boxes=boxes)}

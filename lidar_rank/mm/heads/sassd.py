@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from lidar_rank.geometry import nms_bev
-from lidar_rank.geometry.boxes import BEV_OF_3D, wrap_angle
+from lidar_rank.geometry.boxes import wrap_angle
+from lidar_rank.geometry.columns import BEV_OF_3D
 from lidar_rank.losses import GHMRLoss
 from lidar_rank.mm import seam
 from lidar_rank.mm.assigner import AnchorAssigner

@@ -5,10 +5,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from lidar_rank import devices
+
 
 def uses_numba(tensor: Tensor) -> bool:
     """Whether the numba kernels can read the tensor; elsewhere plain torch does the work."""
-    return tensor.device.type == "cpu"
+    return devices.on_cpu(tensor)
 
 
 def check_dtype(operator: str, tensor: Tensor, *allowed: torch.dtype) -> None:

@@ -7,13 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from lidar_rank.kernels.simd import VECTOR_BYTES
 from lidar_rank.kernels.sparse_products import add_outer_products, add_products, grid_to_rows, rows_to_grid
+from lidar_rank.shapes import Float
 from lidar_rank.sparse.native.rulebook import ActiveSites, Rulebook
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int32, Int64
 from numpy import ndarray
 from torch import Tensor
 
 from lidar_rank.kernels import sparse_pairs
+from lidar_rank.shapes import Int, Int32, Int64
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
+from lidar_rank.shapes import Float, Int
 from lidar_rank.sparse.native.operations import to_grid
 from lidar_rank.sparse.native.rulebook import ActiveSites, Rulebook
 

@@ -217,9 +217,8 @@ def test_an_invalid_object_is_named_with_its_scan(column, value):
 
 def test_a_loss_that_needs_overlaps_says_so_in_a_head_that_gives_none():
     flat = {"type": "lidar_rank.FlatLoss", "loss": {"type": "lidar_rank.IoURankingLoss"}}
-    flat = MODELS.build(flat)
-    with pytest.raises(ValueError, match=r"iou_ranking_loss needs iou=, the overlap of each positive's regressed box"):
-        flat(torch.zeros(3, 1), torch.tensor([0, 0, 1]))
+    with pytest.raises(ValueError, match=r"FlatLoss serves heads that give no overlaps, and IoURankingLoss needs iou="):
+        MODELS.build(flat)
 
 
 def test_weights_that_the_losses_cannot_take_are_refused():
@@ -246,3 +245,35 @@ def test_candidates_are_what_the_loss_sees_and_what_analysis_takes():
     pairs = count_reverse_pairs(*(part.numpy() for part in found))
     assert pairs.foreground_background.total > 0
     assert pairs.positive_positive.total > 0
+
+
+def test_localization_gets_decoded_boxes_and_trains_through_them():
+    """What the loss of the boxes says is the overlap that the classification loss reads."""
+    rotated = {"type": "lidar_rank.RotatedIoULoss", "kind": "iou"}
+    head = build(OURS | {"loss_cls": {"type": "lidar_rank._RecordingLoss"}, "loss_bbox": rotated})
+    for parameter in head.conv_reg.parameters():
+        parameter.data *= 0.1  # boxes that still touch their objects
+    loss = losses(head, objects(CAR_A, CAR_B), objects(CAR_B))
+    seen = head.loss_cls.seen
+    overlaps = seen["iou"][seen["labels"] == 0]
+    torch.testing.assert_close(loss["loss_bbox"], 1 - overlaps.mean())
+    (gradient,) = torch.autograd.grad(loss["loss_bbox"], head.conv_reg.weight)
+    assert gradient.abs().max() > 0
+
+
+def test_localization_without_objects_has_a_graph():
+    head = build(OURS | {"loss_bbox": {"type": "lidar_rank.RotatedIoULoss"}})
+    loss = losses(head, objects(), objects())["loss_bbox"]
+    (gradient,) = torch.autograd.grad(loss, head.conv_reg.weight)
+    assert loss == 0
+    assert (gradient == 0).all()
+
+
+@pytest.mark.parametrize("loss_cls", ["IoURankingLoss", "ALRPLoss"])
+def test_sizes_that_overflow_leave_the_gradient_finite(loss_cls):
+    """The exponential of a size is infinite beyond 88, where a network that diverges soon is."""
+    head = build(OURS | {"loss_cls": {"type": f"lidar_rank.{loss_cls}"}})
+    head.conv_reg.bias.data += 100.0
+    loss = losses(head, objects(CAR_A, CAR_B), objects(CAR_B))
+    gradients = torch.autograd.grad(loss["loss_cls"] + loss["loss_bbox"], list(head.parameters()), allow_unused=True)
+    assert all(gradient.isfinite().all() for gradient in gradients if gradient is not None)

@@ -152,6 +152,24 @@ def test_retinanet_on_boxes_equals_the_host():
     )
 
 
+@pytest.mark.parametrize(("kind", "of_host"), [("iou", "IoULoss"), ("giou", "GIoULoss"), ("diou", "DIoULoss")])
+def test_losses_of_boxes_equal_the_hosts(kind, of_host):
+    """The core's loss is called with encoded deltas and decoded boxes, the host's with boxes alone."""
+    linear = {"mode": "linear"} if kind == "iou" else {}
+    stock = build("Retina", loss_cls=STOCK_FOCAL, loss_bbox={"type": of_host, **linear}, reg_decoded_bbox=True)
+    for options in ({}, {"reg_decoded_bbox": True}):
+        rotated = {"type": "lidar_rank.RotatedIoULoss", "kind": kind}
+        assert_same_losses_and_gradients(stock, build("Retina", loss_cls=FOCAL, loss_bbox=rotated, **options), *SCENE)
+
+
+@pytest.mark.parametrize("kind", OF_HEAD)
+def test_every_head_takes_a_loss_of_boxes(kind):
+    head = build(kind, loss_cls=FOCAL, loss_bbox={"type": "lidar_rank.RotatedIoULoss", "kind": "diou"})
+    boxes = head.match(head(features(2))[1], list(SCENE), [META] * 2, None)
+    loss = losses(head, *SCENE)["loss_bbox"]
+    assert 1 - boxes.iou.mean() < loss < 2
+
+
 def test_atss_equals_the_host_in_value_and_gradient():
     options = {"loss_bbox": {"type": "GIoULoss", "loss_weight": 2.0}}
     assert_same_losses_and_gradients(

@@ -71,6 +71,16 @@ def test_box_head_weighs_by_overlap_and_takes_regions_without_positives():
     assert loss == 0
 
 
+def test_box_head_takes_a_loss_of_boxes():
+    torch.manual_seed(3)
+    pooled = torch.randn(6, 2, 2, 2)
+    head = bbox_head("lidar_rank.BalancedBBoxHead", {"type": "lidar_rank.RotatedIoULoss", "kind": "diou"})
+    loss = head.loss(*head(pooled), **regions())["loss_bbox"]
+    loss.backward()
+    assert 0 < loss < 2
+    assert head.fc_reg.weight.grad.abs().max() > 0
+
+
 def test_box_head_refuses_to_regress_boxes():
     with pytest.raises(ValueError, match="reg_decoded_bbox must be False"):
         bbox_head("lidar_rank.BalancedBBoxHead", SMOOTH_L1, reg_decoded_bbox=True)

@@ -1,0 +1,2 @@
+# Quality focal loss (Li et al., NeurIPS 2020).
+loss_quality_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.QualityFocalLoss"))))

@@ -1,0 +1,123 @@
+"""Detection in single scans."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from lidar_rank.cli import main
+from lidar_rank.geometry import pairwise_iou_bev
+from lidar_rank.geometry.columns import BEV_OF_3D
+from lidar_rank.kitti import read_calibration, read_kitti_results
+from lidar_rank.kitti.files import read_points
+from lidar_rank.mm import running
+from lidar_rank.mm.predicting import Detector, load_detector, predict
+from lidar_rank.scans import SensorFrame
+
+EVERY_BOX = {"model.test_cfg.score_thr": 0.0}
+
+
+@pytest.fixture
+def checkpoint(small_config, brief, tmp_path):
+    """Weights of a training of two steps."""
+    running.train(small_config, work_dir=str(tmp_path / "training"), options={**brief, "train_cfg.max_epochs": 1})
+    return tmp_path / "training" / "epoch_1.pth"
+
+
+def test_boxes_of_the_front_equal_those_of_the_test_command(small_config, checkpoint, simulated_root, tmp_path):
+    options = {**EVERY_BOX, "test_evaluator.point_cloud_range": None}
+    running.test(small_config, str(checkpoint), out=str(tmp_path / "out"), options=options)
+    detector = load_detector(small_config, checkpoint, options=EVERY_BOX)
+    training = simulated_root / "training"
+    frames = (simulated_root / "ImageSets" / "val.txt").read_text().split()
+    for index, frame_id in enumerate(frames):
+        calibration = read_calibration(training / "calib" / f"{frame_id}.txt")
+        written = read_kitti_results(tmp_path / "out", frames).frame(index)
+        expected = calibration.camera_boxes_to_lidar(written.location_m, written.size_m, written.yaw_rad)
+        points = read_points(training / "velodyne_reduced" / f"{frame_id}.bin")
+        found = predict(detector, points, min_score=0, full_circle=False)
+        assert len(expected) > 10
+        # The test command leaves out boxes that the camera does not see.
+        rows = np.column_stack([found.lidar_boxes[:, :6], found.scores])
+        written_rows = np.column_stack([expected[:, :6], written.score])
+        difference = np.abs(rows[None] - written_rows[:, None]).max(axis=2)
+        assert difference.min(axis=1).max() < 1e-3
+
+
+def test_turned_network_covers_a_circle(small_config, checkpoint):
+    detector = load_detector(small_config, checkpoint)
+    angles = detector.view_angles_rad
+    x_min, y_min, _, x_max, y_max, _ = detector.range_m
+    direction = np.linspace(-np.pi, np.pi, 1000)
+    circle = 0.999 * x_max * np.stack([np.cos(direction), np.sin(direction)])
+    seen = np.zeros(len(direction), dtype=bool)
+    for angle in angles:
+        x = np.cos(angle) * circle[0] + np.sin(angle) * circle[1]
+        y = -np.sin(angle) * circle[0] + np.cos(angle) * circle[1]
+        seen |= (x > x_min) & (x <= x_max) & (y > y_min) & (y < y_max)
+    # The arc beyond the patch's corners is within the next view, or nearly so.
+    assert seen.mean() > 0.7
+    assert len(angles) == 6
+
+
+def test_scan_that_is_turned_by_a_view_gives_the_same_boxes_turned(small_config, checkpoint, simulated_root):
+    detector = load_detector(small_config, checkpoint, options=EVERY_BOX)
+    points = read_points(next((simulated_root / "training" / "velodyne").glob("*.bin")))
+    turn = SensorFrame(rotate_z_rad=np.pi / 3)
+    straight = predict(detector, points, min_score=0)
+    turned = predict(detector, points, frame=turn, min_score=0)
+    assert len(straight) == len(turned) > 10
+    best = straight.lidar_boxes[:10][:, BEV_OF_3D], turned.lidar_boxes[:20][:, BEV_OF_3D]
+    assert pairwise_iou_bev(*best).max(axis=1).min() > 0.9
+
+
+def test_height_of_the_sensor_is_undone(small_config, checkpoint, simulated_root):
+    detector = load_detector(small_config, checkpoint, options=EVERY_BOX)
+    points = read_points(next((simulated_root / "training" / "velodyne").glob("*.bin")))
+    raised = points - np.float32([0, 0, 0.5, 0])
+    expected = predict(detector, points, min_score=0, full_circle=False)
+    found = predict(detector, raised, frame=SensorFrame(height_m=2.23), min_score=0, full_circle=False)
+    shift = expected.lidar_boxes[:5, :3] - found.lidar_boxes[:5, :3]
+    np.testing.assert_allclose(shift, np.tile([0, 0, 0.5], (5, 1)), atol=0.02)
+
+
+def test_scan_without_points_in_range_has_no_boxes(small_config, checkpoint):
+    detector = load_detector(small_config, checkpoint, options=EVERY_BOX)
+    assert len(predict(detector, np.float32([[500, 0, 0, 0]]), min_score=0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("points", "message"),
+    [(np.zeros((5, 3)), r"shape \(N, 4\).*got \(5, 3\)"), (np.full((5, 4), np.nan), "points must be finite")],
+)
+def test_wrong_points_are_refused(points, message):
+    with pytest.raises(ValueError, match=message):
+        predict(Detector(torch.nn.Identity(), ["Car"], (0, -10, -3, 10, 10, 1), 0.1), points)
+
+
+def test_detector_that_does_not_fit_is_refused(small_config, checkpoint, tmp_path):
+    with pytest.raises(ValueError, match="is not of this config's model"):
+        load_detector("configs/second/second_kitti-car_tiny.py", checkpoint)
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        load_detector(small_config, tmp_path / "none.pth")
+    with pytest.raises(ValueError, match="is not the config of a detector of scans"):
+        load_detector("configs/retinanet/retinanet_r18_small_bccd.py", checkpoint)
+
+
+def test_command_writes_files_and_says_why_nothing_was_found(
+    small_config, checkpoint, simulated_root, tmp_path, capsys
+):
+    scans = simulated_root / "training" / "velodyne"
+    command = ["predict", small_config, str(scans), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
+    assert main([*command, "--calib", str(simulated_root / "training" / "calib")]) == 0
+    names = sorted(path.stem for path in scans.iterdir())
+    for folder, suffix in (("out", "json"), ("out", "txt"), ("out", "png"), ("out/camera", "txt")):
+        assert sorted(path.stem for path in (tmp_path / folder).glob(f"*.{suffix}")) == names
+    assert json.loads((tmp_path / "out" / f"{names[0]}.json").read_text()) == []
+    assert "of height; no box scores 0.3" in capsys.readouterr().out
+
+
+def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):
+    assert main(["predict", small_config, str(tmp_path / "none.bin"), "--checkpoint", "none.pth"]) == 2
+    assert "no scan at" in capsys.readouterr().err

@@ -1,0 +1,178 @@
+"""Scans read from each format; binary layouts recognised."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lidar_rank.kitti.files import read_points
+from lidar_rank.scans import list_scans, read_scan
+
+
+def street(count: int = 4000) -> np.ndarray:
+    """Points on a road and on walls beside it, with intensities."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-60, 60, count)
+    on_road = rng.random(count) < 0.7
+    y = np.where(on_road, rng.uniform(-8, 8, count), rng.choice([-8, 8], count))
+    z = np.where(on_road, -1.73, rng.uniform(-1.7, 2.5, count))
+    return np.column_stack([x, y, z, rng.random(count)]).astype(np.float32)
+
+
+POINTS = street()
+RING = (np.arange(len(POINTS)) % 32).astype(np.float32)
+TIME = np.linspace(0, 0.1, len(POINTS), dtype=np.float32)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "columns", [(), (RING,), (RING, TIME)], ids=["four columns", "with ring", "with ring and time"]
+)
+@pytest.mark.parametrize("intensity", [1, 255])
+def test_binary_layout_is_recognised(columns, dtype, intensity, tmp_path):
+    expected = POINTS * np.float32([1, 1, 1, intensity])
+    path = tmp_path / "scan.bin"
+    np.column_stack([expected, *columns]).astype(dtype).tofile(path)
+    np.testing.assert_array_equal(read_scan(path), expected)
+
+
+def test_order_of_points_does_not_matter_for_recognition(tmp_path):
+    order = np.random.default_rng(1).permutation(len(POINTS))
+    expected = np.column_stack([POINTS, RING])[order]
+    expected.tofile(tmp_path / "scan.bin")
+    np.testing.assert_array_equal(read_scan(tmp_path / "scan.bin"), expected[:, :4])
+
+
+@pytest.mark.real
+def test_real_scans_are_recognised_whatever_is_cut_off(kitti_root, tmp_path):
+    for scan in sorted((kitti_root / "training" / "velodyne").glob("*.bin"))[:10]:
+        # 120 points: their bytes are whole rows of every layout.
+        points = read_points(scan)
+        points = points[: len(points) // 120 * 120]
+        points.tofile(tmp_path / "scan.bin")
+        np.testing.assert_array_equal(read_scan(tmp_path / "scan.bin"), points)
+
+
+def test_columns_that_are_named_are_believed(tmp_path):
+    np.column_stack([RING, POINTS]).tofile(tmp_path / "scan.bin")
+    read = read_scan(tmp_path / "scan.bin", columns=["ring", "x", "y", "z", "intensity"], dtype="float32")
+    np.testing.assert_array_equal(read, POINTS)
+
+
+def write_pcd(path: Path, encoding: str) -> None:
+    from pypcd4 import Encoding, PointCloud
+
+    PointCloud.from_xyzi_points(POINTS).save(path, Encoding(encoding))
+
+
+def write_ply(path: Path, text: bool) -> None:
+    from plyfile import PlyData, PlyElement
+
+    names = ["x", "y", "z", "scalar_Intensity"]
+    vertices = np.rec.fromarrays(list(POINTS.T), names=names)
+    PlyData([PlyElement.describe(vertices, "vertex")], text=text).write(path)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "binary", "binary_compressed"])
+def test_pcd(encoding, tmp_path):
+    write_pcd(tmp_path / "scan.pcd", encoding)
+    np.testing.assert_allclose(read_scan(tmp_path / "scan.pcd"), POINTS, atol=1e-6)
+
+
+@pytest.mark.parametrize("text", [True, False])
+def test_ply(text, tmp_path):
+    write_ply(tmp_path / "scan.ply", text)
+    np.testing.assert_allclose(read_scan(tmp_path / "scan.ply"), POINTS, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".las", ".laz"])
+def test_las(suffix, tmp_path):
+    import laspy
+
+    cloud = laspy.create()
+    cloud.header.scales = [0.001, 0.001, 0.001]
+    cloud.x, cloud.y, cloud.z = POINTS[:, :3].T
+    cloud.intensity = (POINTS[:, 3] * 65535).astype(np.uint16)
+    cloud.write(tmp_path / f"scan{suffix}")
+    read = read_scan(tmp_path / f"scan{suffix}")
+    np.testing.assert_allclose(read[:, :3], POINTS[:, :3], atol=0.0006)
+    np.testing.assert_allclose(read[:, 3] / 65535, POINTS[:, 3], atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("header", "separator"), [("X,Y,Z,Intensity", ","), ("x;y;z;reflectivity", ";"), ("x y z i", " "), (None, ",")]
+)
+def test_csv(header, separator, tmp_path):
+    rows = [separator.join(map(str, row)) for row in POINTS.tolist()]
+    (tmp_path / "scan.csv").write_text("\n".join([header, *rows] if header else rows))
+    np.testing.assert_array_equal(read_scan(tmp_path / "scan.csv"), POINTS)
+
+
+def test_npy_with_and_without_names(tmp_path):
+    np.save(tmp_path / "plain.npy", POINTS)
+    np.save(tmp_path / "named.npy", np.rec.fromarrays(list(POINTS.T[::-1]), names="intensity,z,y,x"))
+    np.testing.assert_array_equal(read_scan(tmp_path / "plain.npy"), POINTS)
+    np.testing.assert_array_equal(read_scan(tmp_path / "named.npy"), POINTS)
+
+
+def test_points_without_echo_are_left_out_with_a_warning(tmp_path):
+    points = POINTS.copy()
+    points[::10, :3] = np.nan
+    points.tofile(tmp_path / "scan.bin")
+    with pytest.warns(UserWarning, match="400 of 4000 points are not finite"):
+        read = read_scan(tmp_path / "scan.bin")
+    np.testing.assert_array_equal(read, points[np.isfinite(points).all(axis=1)])
+
+
+def test_absent_intensity_is_zero_with_a_warning(tmp_path):
+    np.save(tmp_path / "scan.npy", POINTS[:, :3])
+    with pytest.warns(UserWarning, match="no intensity among the columns x, y, z"):
+        read = read_scan(tmp_path / "scan.npy")
+    assert (read[:, 3] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("scan.bin", b"", "the file is empty"),
+        ("scan.bin", POINTS.tobytes()[:-5], "bytes are not rows of 4 to 6 float32 or float64 numbers"),
+        ("scan.bin", bytes(range(256)) * 60, "are not rows of 4 to 6"),
+        ("scan.npy", b"not numpy", "cannot be read as .npy"),
+        ("scan.pcd", b"VERSION .7\nFIELDS x y", "cannot be read as .pcd"),
+        ("scan.ply", b"ply\nformat ascii", "cannot be read as .ply"),
+        ("scan.las", b"LASF0000", "cannot be read as .las"),
+        ("scan.csv", b"x,y,z\n1,2,three\n", "cannot be read as .csv"),
+        ("scan.csv", b"a,b\n1,2\n", "cannot be read as .csv"),
+        ("scan.csv", b"1,2\n3,4\n", "2 columns: name them all"),
+        ("scan.obj", b"v 1 2 3", "a scan is read from .bin, .npy, .pcd, .ply, .las, .laz, .csv files"),
+        ("scan.bin", np.full((60, 4), np.nan, np.float32).tobytes(), "no point with finite coordinates"),
+    ],
+)
+def test_unreadable_file_is_named(name, content, message, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=message) as error:
+        read_scan(tmp_path / name)
+    assert str(tmp_path / name) in str(error.value)
+
+
+def test_wrong_columns_are_refused(tmp_path):
+    POINTS.tofile(tmp_path / "scan.bin")
+    with pytest.raises(ValueError, match="columns must name x, y and z"):
+        read_scan(tmp_path / "scan.bin", columns=["x", "y", "intensity"])
+    with pytest.raises(ValueError, match="dtype must be float32 or float64, got 'int8'"):
+        read_scan(tmp_path / "scan.bin", dtype="int8")
+
+
+def test_scans_are_listed_in_order_and_once(tmp_path):
+    for name in ("b.bin", "a.pcd", "notes.txt"):
+        (tmp_path / name).touch()
+    assert [path.name for path in list_scans([tmp_path])] == ["a.pcd", "b.bin"]
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "a.ply").touch()
+    with pytest.raises(ValueError, match="have the same name"):
+        list_scans([tmp_path, tmp_path / "c"])
+    with pytest.raises(FileNotFoundError, match="no scan at"):
+        list_scans([tmp_path / "d.bin"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="no scan in"):
+        list_scans([tmp_path / "empty"])
