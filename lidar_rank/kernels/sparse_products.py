@@ -145,14 +145,19 @@ def add_outer_products(
                 _prefetch_row(rows, inputs[ahead])
                 _prefetch_row(grad, outputs[ahead])
             for left in range(0, grad.shape[1], width):
-                for channel in range(0, depth - 3, 4):
-                    _add_four_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
-                for channel in range(depth // 4 * 4, depth):
+                channel = 0
+                while channel + 6 <= depth:
+                    _add_six_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
+                    channel += 6
+                while channel + 2 <= depth:
+                    _add_two_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
+                    channel += 2
+                if channel < depth:
                     _add_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
 
 
 @njit(inline="always")
-def _add_four_outer(
+def _add_six_outer(
     weight_grad: ndarray,
     rows: ndarray,
     grad: ndarray,
@@ -164,12 +169,14 @@ def _add_four_outer(
     channel: int,
     left: int,
 ) -> None:
-    """Two vectors of columns of four channels of the rows."""
+    """Two vectors of columns of six channels of the rows: their sums fill twelve registers, as in ``_add_six``."""
     row, right = top + channel, left + VECTOR_BYTES // rows.itemsize
     a0, b0 = vector_load(weight_grad, row, left), vector_load(weight_grad, row, right)
     a1, b1 = vector_load(weight_grad, row + 1, left), vector_load(weight_grad, row + 1, right)
     a2, b2 = vector_load(weight_grad, row + 2, left), vector_load(weight_grad, row + 2, right)
     a3, b3 = vector_load(weight_grad, row + 3, left), vector_load(weight_grad, row + 3, right)
+    a4, b4 = vector_load(weight_grad, row + 4, left), vector_load(weight_grad, row + 4, right)
+    a5, b5 = vector_load(weight_grad, row + 5, left), vector_load(weight_grad, row + 5, right)
     for pair in range(first, end):
         i, o = inputs[pair], outputs[pair]
         a, b = vector_load(grad, o, left), vector_load(grad, o, right)
@@ -177,10 +184,40 @@ def _add_four_outer(
         a1, b1 = multiply_add(rows, i, channel + 1, a, a1), multiply_add(rows, i, channel + 1, b, b1)
         a2, b2 = multiply_add(rows, i, channel + 2, a, a2), multiply_add(rows, i, channel + 2, b, b2)
         a3, b3 = multiply_add(rows, i, channel + 3, a, a3), multiply_add(rows, i, channel + 3, b, b3)
+        a4, b4 = multiply_add(rows, i, channel + 4, a, a4), multiply_add(rows, i, channel + 4, b, b4)
+        a5, b5 = multiply_add(rows, i, channel + 5, a, a5), multiply_add(rows, i, channel + 5, b, b5)
     _store_two(weight_grad, row, left, right, a0, b0)
     _store_two(weight_grad, row + 1, left, right, a1, b1)
     _store_two(weight_grad, row + 2, left, right, a2, b2)
     _store_two(weight_grad, row + 3, left, right, a3, b3)
+    _store_two(weight_grad, row + 4, left, right, a4, b4)
+    _store_two(weight_grad, row + 5, left, right, a5, b5)
+
+
+@njit(inline="always")
+def _add_two_outer(
+    weight_grad: ndarray,
+    rows: ndarray,
+    grad: ndarray,
+    inputs: ndarray,
+    outputs: ndarray,
+    first: int,
+    end: int,
+    top: int,
+    channel: int,
+    left: int,
+) -> None:
+    """Two vectors of columns of two channels of the rows."""
+    row, right = top + channel, left + VECTOR_BYTES // rows.itemsize
+    a0, b0 = vector_load(weight_grad, row, left), vector_load(weight_grad, row, right)
+    a1, b1 = vector_load(weight_grad, row + 1, left), vector_load(weight_grad, row + 1, right)
+    for pair in range(first, end):
+        i, o = inputs[pair], outputs[pair]
+        a, b = vector_load(grad, o, left), vector_load(grad, o, right)
+        a0, b0 = multiply_add(rows, i, channel, a, a0), multiply_add(rows, i, channel, b, b0)
+        a1, b1 = multiply_add(rows, i, channel + 1, a, a1), multiply_add(rows, i, channel + 1, b, b1)
+    _store_two(weight_grad, row, left, right, a0, b0)
+    _store_two(weight_grad, row + 1, left, right, a1, b1)
 
 
 @njit(inline="always")
