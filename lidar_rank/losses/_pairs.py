@@ -158,17 +158,17 @@ class StepSums:
         ends = torch.where(is_bound, bound - lowest, 0.0)
         ends = torch.cat([ends - delta, ends + delta], 1) if delta > 0 else ends
         self._ends, self._order = ends.sort(1)
-        below = self._ends[:, :1] - 1
-        self._item = torch.where(is_item, (item - lowest).clamp(below, self._ends[:, -1:]), below)
+        self._item = (item - lowest).masked_fill_(~is_item, -math.inf)
+        self._item.clamp_(self._ends[:, :1] - 1, self._ends[:, -1:])
         self._place = torch.searchsorted(self._ends, self._item, right=delta == 0)
 
     def over_items(self, weight: Float[Tensor, "group item"] | None = None) -> Float[Tensor, "group bound"]:
         """``sum_j weight_j H(item_j - bound_i)`` for every bound; weights >= 0, by default 1."""
-        weight = self._item.new_ones(()) if weight is None else _double(weight)
-        number = self._beyond(weight.expand_as(self._item))
+        weight = None if weight is None else _double(weight)
+        number = self._beyond(self._item.new_ones(()).expand_as(self._item) if weight is None else weight)
         if self._delta == 0:
             return self._returned(torch.zeros_like(number).scatter(1, self._order, number))
-        ramp = self._beyond(weight * self._item) - number * self._ends
+        ramp = self._beyond(self._item if weight is None else weight * self._item) - number * self._ends
         upper, lower = torch.zeros_like(ramp).scatter(1, self._order, ramp).chunk(2, 1)
         return self._returned(((upper - lower) / (2 * self._delta)).clamp(min=0))
 
