@@ -13,6 +13,7 @@ from typing import Any
 
 from lidar_rank import __version__, runs
 from lidar_rank.config_files import check_before_import
+from lidar_rank.settings import prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
 _EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view"}
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     in its log and on the console, and status 1.
     """
     options = _parser().parse_args(arguments)
+    prepare_for_cpus()
     try:
         options.run(options)
     except (ValueError, OSError, ImportError) as error:

@@ -1,7 +1,13 @@
-"""Settings that come from the environment."""
+"""Settings of the process, and those that come from the environment."""
 
+import ctypes
 import os
+import sys
 from typing import Final
+
+# glibc's names for the parameters of mallopt, and the largest block that it can keep.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_MAX_KEPT_BLOCK_BYTES = 32 << 20
 
 SKIP_VARIABLE: Final = "LIDAR_RANK_SKIP"
 
@@ -13,3 +19,23 @@ def skipped_repairs() -> frozenset[str]:
     """
     words = os.environ.get(SKIP_VARIABLE, "").split(",")
     return frozenset(word.strip() for word in words if word.strip())
+
+
+def prepare_for_cpus() -> None:
+    """Let a training on CPUs wait and allocate cheaply; call it before torch is imported.
+
+    * Threads of OpenMP that wait sleep (``OMP_WAIT_POLICY=passive``, unless the variable is set). By default they spin,
+      which takes the core from the thread that they wait for as soon as another program runs beside them.
+    * Memory of freed tensors stays with the process, unless glibc's own variables say otherwise. By default glibc
+      returns large blocks at once, and the system clears their pages again for the next tensor, in every layer of every
+      step.
+
+    The numbers of threads are those of ``OMP_NUM_THREADS`` and ``NUMBA_NUM_THREADS``.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    if sys.platform != "linux" or {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & os.environ.keys():
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:  # other C libraries have none
+        mallopt(_M_MMAP_THRESHOLD, _MAX_KEPT_BLOCK_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, 2**30)

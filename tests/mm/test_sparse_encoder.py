@@ -36,3 +36,14 @@ def test_encoder_has_the_layers_of_the_backend_and_trains(options, size):
     out.square().sum().backward()
     assert out.shape[2:] == (size, size)
     assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())
+
+
+def test_decoder_of_a_u_net_comes_back_to_the_voxels():
+    grid = (41, 24, 24)
+    net = MODELS.build({"type": "SparseUNet", "in_channels": 4, "sparse_shape": grid})
+    cells = torch.randperm(grid[0] * grid[1] * grid[2], generator=torch.Generator().manual_seed(0))[:500]
+    indices = F.pad(torch.stack(torch.unravel_index(cells, grid), 1), (1, 0))
+    out = net(torch.randn(500, 4), indices, 1)
+    assert out["seg_features"].shape == (500, 16)
+    (out["seg_features"].square().sum() + out["spatial_features"].square().sum()).backward()
+    assert all(parameter.grad.abs().max() > 0 for parameter in net.parameters())

@@ -143,7 +143,10 @@ def answer(process: subprocess.Popen) -> dict[str, float]:
 
 
 def work(config: str, scans: int) -> None:
-    """Build the detector, then take a step for each line of the standard input."""
+    """Build the detector as ``lidar-rank train`` does, then take a step for each line of the standard input."""
+    from lidar_rank.settings import prepare_for_cpus
+
+    prepare_for_cpus()
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import init_default_scope
     from mmengine.runner import Runner

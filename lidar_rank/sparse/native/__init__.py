@@ -38,7 +38,7 @@ def _absent(name: str) -> type[SparseModule]:
     return type(name, (SparseModule,), {"__init__": init})
 
 
-# mmdet3d imports these whether a model has them or not.
+# mmdet3d imports these names even if no layer of the model needs them.
 _ABSENT = (
     "SparseConv2d",
     "SparseConv4d",

@@ -14,14 +14,14 @@ from lidar_rank.sparse.native.tensor import SparseConvTensor, StridedStep
 
 
 class SparseModule(nn.Module):
-    """A layer that takes and returns a :class:`SparseConvTensor`; in a SparseSequential all others take features."""
+    """A layer that takes and returns a :class:`SparseConvTensor`; SparseSequential gives others the features."""
 
     # mmdet3d reads weights of modules with a lower version as those of spconv 1, and permutes them.
     _version = 2
 
 
 class SparseSequential(SparseModule, nn.Sequential):
-    """Layers one after the other; a layer that is no :class:`SparseModule` works on the features alone.
+    """Layers one after the other; a layer that is not a :class:`SparseModule` works on the features alone.
 
     Args:
         args: Layers, or one OrderedDict of them.
@@ -51,17 +51,17 @@ class _Convolution(SparseModule):
     Args:
         in_channels: Features of an input voxel.
         out_channels: Features of an output voxel.
-        kernel_size: Cells of the kernel, one number or one for each of z, y and x; likewise the next three.
-        stride: Output grid, in cells of the input grid.
+        kernel_size: Cells of the kernel, one number or one for each of z, y and x; the next three are given alike.
+        stride: Grid cells from one output to the next.
         padding: Cells around the input grid.
         dilation: Grid cells from one kernel cell to the next.
-        groups: 1; others are not supported.
+        groups: Must be 1.
         bias: Whether a bias is added to the active outputs.
         indice_key: Name under which an inverse convolution finds this one.
-        algo: Without effect, as are the next three; spconv's choices on a GPU.
-        fp32_accum: Without effect.
-        large_kernel_fast_algo: Without effect.
-        name: Without effect.
+        algo: Ignored, as are the next three: choices of spconv for GPUs.
+        fp32_accum: Ignored.
+        large_kernel_fast_algo: Ignored.
+        name: Ignored.
 
     Raises:
         ValueError: a size is not one or three positive numbers, or ``groups`` is not 1.
@@ -110,8 +110,8 @@ class _Convolution(SparseModule):
     def forward(self, input: SparseConvTensor) -> SparseConvTensor:
         """Convolve.
 
-        The products are of float32, or of float64 for features of that type, whatever autocast says: most of the time
-        goes into moving rows, which a narrower type makes no faster. The result has the type of the features.
+        The products are computed in float32, or in float64 for features of that type, also under autocast, because
+        most CPUs multiply narrower types no faster. The result has the type of the features.
 
         Raises:
             ValueError: the input has another number of channels, or its grid is too small for the kernel.
@@ -210,7 +210,7 @@ class SparseInverseConv3d(_Convolution):
         kernel_size: Kernel of the convolution that is undone.
         indice_key: Its name.
         bias: Whether a bias is added to the active outputs.
-        options: Without effect, as in :class:`SparseConv3d`.
+        options: Other arguments of :class:`SparseConv3d`, which are ignored.
     """
 
     inverse = True

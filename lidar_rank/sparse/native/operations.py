@@ -24,7 +24,8 @@ def convolve(
 ) -> Float[Tensor, "output out_channel"]:
     """Sum, at each output row, over all pairs that end there, the product of input row and weight of the kernel cell.
 
-    Both tensors are float32, or both float64. The work is shared out among as many threads as torch uses.
+    Both tensors are float32, or both float64. As many threads as torch uses share the work; the result does not depend
+    on their number.
     """
     return _Convolve.apply(features, weight, rulebook)
 
@@ -101,7 +102,7 @@ def _padded(tensor: Tensor) -> Tensor:
 
 
 def _run(parts: Iterator[Callable[[], None]]) -> None:
-    """Run the parts at the same time; compiled code does not hold Python's lock, and nobody spins while waiting."""
+    """Run the parts at the same time: compiled code does not hold Python's lock, and threads that wait do not spin."""
     first, *others = parts
     futures = [_pool().submit(part) for part in others]
     first()
@@ -114,5 +115,6 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(thread_name_prefix="sparse")
 
 
-# A forked process has no threads but its own.
-os.register_at_fork(after_in_child=_pool.cache_clear)
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # A forked process inherits the pool but not its threads.
+    os.register_at_fork(after_in_child=_pool.cache_clear)

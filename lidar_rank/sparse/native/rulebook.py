@@ -27,9 +27,9 @@ class Rulebook:
     starts: Int64[ndarray, " cell_and_end"]
     """First pair of each kernel cell, and the number of pairs."""
     input_ranks: Int32[ndarray, " input"]
-    """Place of each input row among the sorted sites; threads share the work by it."""
+    """Position of each input row among the sorted sites, by which threads divide the work."""
     output_ranks: Int32[ndarray, " output"]
-    """Likewise of each output row."""
+    """The same for each output row."""
 
     @functools.cached_property
     def inverse(self) -> "Rulebook":
@@ -39,7 +39,7 @@ class Rulebook:
 
 @dataclass(frozen=True)
 class Geometry:
-    """What of a strided convolution decides which sites its kernel joins; all in z, y and x."""
+    """The parameters of a strided convolution that decide which sites its kernel joins, each in the order z, y, x."""
 
     kernel_size: list[int]
     stride: list[int]

@@ -28,8 +28,8 @@ class SparseConvTensor:
         indices: Scan, z, y, x of each voxel; int32, in any order, each cell once.
         spatial_shape: Cells of the grid in z, y and x.
         batch_size: Number of scans, some of which may have no voxel.
-        grid: Without effect, as are the next two; they keep the order of spconv's arguments.
-        voxel_num: Without effect.
+        grid: Ignored, as is the next; both keep the order of spconv's arguments.
+        voxel_num: Ignored.
         indice_dict: Strided convolutions that have run, by their ``indice_key``.
 
     Raises:
