@@ -82,6 +82,11 @@ def cases() -> dict[str, Callable[[Problem], Tensor]]:
         "GHM-C, exact": losses.GHMCLoss(density="exact"),
         "IoU-balanced": losses.IoUBalancedClsLoss(),
         "OHEM": losses.OHEMLoss(),
+        "quality focal": losses.QualityFocalLoss(),
+        "varifocal": losses.VarifocalLoss(),
+        "RankSort": losses.RankSortLoss(),
+        "aLRP": losses.ALRPLoss(),
+        "concordance": losses.ConcordanceLoss(),
         "AP": losses.APLoss(),
     }
     listed = {type(module) for module in table.values()}

@@ -34,6 +34,11 @@ SHOWN = {
     "RankDet IoU-guided": losses.IoURankingLoss(),
     "RankDet, the sum": losses.RankDetLoss(),
     "IoU-balanced": losses.IoUBalancedClsLoss(),
+    "quality focal": losses.QualityFocalLoss(),
+    "varifocal": losses.VarifocalLoss(),
+    "RankSort": losses.RankSortLoss(),
+    "aLRP": losses.ALRPLoss(),
+    "concordance": losses.ConcordanceLoss(),
 }
 NAMED = {type(loss) for loss in SHOWN.values()}
 # A loss without a title here is shown with its defaults, under the name of its class. In eval mode a loss that keeps an

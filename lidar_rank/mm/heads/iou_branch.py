@@ -1,5 +1,6 @@
 """A branch of an anchor head that predicts how well each box fits, for scores that know it."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,12 +21,17 @@ class IoUBranch(nn.Module):
     Args:
         in_channels: Of the features.
         num_anchors: Per place of the map.
-        power: Of the overlap in the score.
-        loss_weight: Factor of smooth L1.
+        power: Of the overlap in the score, >= 0; 0 leaves scores as they are.
+        loss_weight: Factor of smooth L1, >= 0.
+
+    Raises:
+        ValueError: ``power`` or ``loss_weight`` is not as described.
     """
 
     def __init__(self, in_channels: int, num_anchors: int, power: float = 4.0, loss_weight: float = 1.0) -> None:
         super().__init__()
+        if not 0 <= power < math.inf:
+            raise ValueError(f"iou_branch.power must be >= 0, got {power!r}; 0 leaves scores as they are")
         self.conv = nn.Conv2d(in_channels, num_anchors, 1)
         self.power = power
         self.loss_iou = SmoothL1Loss(beta=1 / 9, loss_weight=loss_weight)

@@ -114,3 +114,11 @@ def test_sassd_multiplies_its_confidence():
         torch.testing.assert_close(mine.scores_3d, 0.7**4 * expected.scores_3d)
         torch.testing.assert_close(mine.bboxes_3d.tensor, expected.bboxes_3d.tensor)
     assert head.loss(of_sassd.features(), [of_sassd.sample(CAR_A), of_sassd.sample()])["loss_iou"] > 0
+
+
+def test_wrong_options_are_refused():
+    for power in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"iou_branch\.power must be >= 0"):
+            branch_head(power=power)
+    with pytest.raises(ValueError, match="loss_weight must"):
+        branch_head(loss_weight=-1.0)
