@@ -100,10 +100,10 @@ def test_steps_are_shown_and_packages_pinned(project):
     project.add_python("3.11")
     status, lines, calls = project.setup()
     assert status == 0
-    assert [line.split("]")[0] for line in lines if "[" in line] == [f"setup: [{step}/4" for step in (1, 2, 3, 4)]
+    assert [line.split("]")[0] for line in lines if "[" in line] == [f"setup: [{step}/5" for step in (1, 2, 3, 4, 5)]
     assert "done" in lines[-1]
     installs = [line for line in calls.splitlines() if line.startswith("pip install")]
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("-c requirements/constraints.txt" in line for line in installs[1:])
     assert installs[-1].endswith("-e .[mmdet3d,simulation,view,dev]")
 
