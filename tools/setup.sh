@@ -129,7 +129,7 @@ install_torch() {
   done
   say "  no package index that answers has torch for CPUs: the build for CUDA is a download of 2.7 GB. To avoid it, set"
   say "  PIP_EXTRA_INDEX_URL to an index that has it (pytorch.org names one)"
-  check_disk 10
+  check_disk 12
   pip "$torch" || fail_for_reason
 }
 
@@ -147,7 +147,7 @@ PYTHON
 }
 
 find_python
-if has_gpu; then device=GPU disk_gb=10 extras=mmdet3d,simulation,view,gpu,dev; else device=CPU disk_gb=4 extras=mmdet3d,simulation,view,dev; fi
+if has_gpu; then device=GPU disk_gb=12 extras=mmdet3d,simulation,view,gpu,dev; else device=CPU disk_gb=5 extras=mmdet3d,simulation,view,dev; fi
 say "[1/5] .venv with Python $(version_of "$python"), for a $device"
 check_disk $disk_gb
 make_venv

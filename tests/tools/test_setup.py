@@ -193,7 +193,7 @@ def test_missing_venv_module_is_said(project):
 def test_full_disk_is_said_before_and_while_pip_runs(project):
     project.add_python("3.11")
     project.add("df", "printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 9 1000000 99%% /\\n'")
-    check_fails_in_one_line(project.setup(), "is full", "about 4 GB", "1 GB are free")
+    check_fails_in_one_line(project.setup(), "is full", "about 5 GB", "1 GB are free")
     (project.bin / "df").unlink()
     project.pip.write_text(
         '[[ $* != *-e* ]] || { echo "ERROR: Could not install: [Errno 28] No space left on device"; exit 1; }\n'
