@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import lidar_rank
+from lidar_rank import shapes
 from lidar_rank.config_files import config_folder, find_config
 
 ROOT = Path(__file__).parents[1]
@@ -61,6 +62,11 @@ def test_names_of_configs_are_unique_and_a_wrong_one_lists_similar(tmp_path, mon
     Path("sassd_kitti-car").write_text("")
     with pytest.raises(ValueError, match="sassd_kitti-car is no config"):
         find_config("sassd_kitti-car")
+
+
+def test_shape_annotations_are_real_in_tests():
+    # Its plugin for pytest loads jaxtyping before anything of lidar_rank.
+    assert shapes.Float is pytest.importorskip("jaxtyping").Float
 
 
 def run_with(available: set[str], code: str, folder: Path) -> subprocess.CompletedProcess:

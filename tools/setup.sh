@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make .venv with the packages that requirements/constraints.txt pins and this project (editable). Nothing is compiled.
-# After an interruption or an error, the next call goes on: pip keeps the files that it has downloaded.
+# After an interruption or an error, the next call goes on: steps that are done are short, and pip caches what it downloads.
 #   PYTHON=python3.12   the Python to use (default: that of .venv, else python3.11, python3.12 or python3.10)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -129,7 +129,7 @@ install_torch() {
   done
   say "  no package index that answers has torch for CPUs: the build for CUDA is a download of 2.7 GB. To avoid it, set"
   say "  PIP_EXTRA_INDEX_URL to an index that has it (pytorch.org names one)"
-  check_disk 10
+  check_disk 12
   pip "$torch" || fail_for_reason
 }
 
@@ -147,15 +147,17 @@ PYTHON
 }
 
 find_python
-if has_gpu; then device=GPU disk_gb=10 extras=mmdet3d,simulation,view,gpu,dev; else device=CPU disk_gb=4 extras=mmdet3d,simulation,view,dev; fi
-say "[1/4] .venv with Python $(version_of "$python"), for a $device"
+if has_gpu; then device=GPU disk_gb=12 extras=mmdet3d,simulation,view,gpu,dev; else device=CPU disk_gb=5 extras=mmdet3d,simulation,view,dev; fi
+say "[1/5] .venv with Python $(version_of "$python"), for a $device"
 check_disk $disk_gb
 make_venv
-say "[2/4] torch"
+say "[2/5] torch"
 install_torch
-say "[3/4] mmdet3d, Open3D and tools"
+say "[3/5] Open3D" # alone, so that an interruption later does not cost this download again
+pip --no-deps open3d || fail_for_reason
+say "[4/5] mmdet3d and tools"
 pip --no-build-isolation -e ".[$extras]" || fail_for_reason
-say "[4/4] check"
+say "[5/5] check"
 .venv/bin/python -m pip check || fail "these packages in .venv do not fit each other: 'make clean', then call this again"
 if has_gpu; then check_gpu; fi
 say "done; the commands are in .venv/bin (try .venv/bin/lidar-rank --help)"

@@ -3,7 +3,7 @@
 ``docs/architecture.md`` lists what they change. The environment variable ``LIDAR_RANK_SKIP`` names those to leave out.
 """
 
-import functools
+import ast
 import warnings
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,6 @@ from mmengine.fileio.backends import LocalBackend
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from numba.core.dispatcher import Dispatcher
-from yapf.yapflib.yapf_api import FormatCode
 
 from lidar_rank import sparse
 from lidar_rank.kernels.jit import keep_machine_code
@@ -110,18 +109,47 @@ def cache_compiled_augmentation() -> None:
                 keep_machine_code(member)
 
 
-def format_each_config_once() -> None:
-    """Remember the text of a formatted config.
+def format_configs_quickly() -> None:
+    """Format configs without yapf.
 
-    mmengine formats the config again for the log, for the dump and for each visualisation backend: five times 1 to 4 s
-    before the first step of a run.
+    mmengine formats the config for the log, for the dump and for each visualisation backend: five times 1 to 4 s before
+    the first step of a run.
     """
+    mmengine_config.FormatCode = lambda text, style_config: (_format_config(text), True)  # noqa: ARG005
 
-    @functools.cache
-    def formatted(text: str, style: tuple[tuple[str, str | bool], ...]) -> tuple[str, bool]:
-        return FormatCode(text, style_config=dict(style))
 
-    mmengine_config.FormatCode = lambda text, style_config: formatted(text, tuple(style_config.items()))
+def _format_config(text: str) -> str:
+    return "".join(f"{_format_statement(statement)}\n" for statement in ast.parse(text).body)
+
+
+def _format_statement(statement: ast.stmt) -> str:
+    if not isinstance(statement, ast.Assign):
+        return ast.unparse(statement)
+    return f"{ast.unparse(statement.targets[0])} = {_format_value(statement.value)}"
+
+
+def _format_value(value: ast.expr, indent: int = 0) -> str:
+    """A value on one line if that is short, else one line for each of its items."""
+    line = ast.unparse(value)
+    if indent + len(line) <= 80:
+        return line
+    parts: list[tuple[str, ast.expr]]
+    match value:
+        case ast.Call(ast.Name(name), args, keywords):
+            begin, end = f"{name}(", ")"
+            parts = [("", part) for part in args] + [
+                (f"{part.arg}=" if part.arg else "**", part.value) for part in keywords
+            ]
+        case ast.Dict(keys, values):
+            begin, end = "{", "}"
+            parts = [(f"{ast.unparse(key)}: " if key else "**", part) for key, part in zip(keys, values, strict=True)]
+        case ast.List(items) | ast.Tuple(items):
+            begin, end = "[]" if isinstance(value, ast.List) else "()"
+            parts = [("", part) for part in items]
+        case _:
+            return line
+    lines = [f"{' ' * (indent + 4)}{name}{_format_value(part, indent + 4)},\n" for name, part in parts]
+    return f"{begin}\n{''.join(lines)}{' ' * indent}{end}"
 
 
 REPAIRS = (
@@ -131,7 +159,7 @@ REPAIRS = (
     write_checkpoints_whole,
     restore_numpy_long,
     cache_compiled_augmentation,
-    format_each_config_once,
+    format_configs_quickly,
 )
 
 

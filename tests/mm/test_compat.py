@@ -1,5 +1,6 @@
 """Every repair of the host: what it repairs, what it changes, and that it can be left out."""
 
+import ast
 import json
 import os
 import re
@@ -17,6 +18,8 @@ from numba.core.caching import FunctionCache
 
 from lidar_rank.kernels import jit
 from lidar_rank.mm import compat
+
+from .conftest import CONFIGS
 
 ARCHITECTURE = Path(__file__).parents[2] / "docs" / "architecture.md"
 
@@ -68,20 +71,17 @@ def test_numpy_long_is_there():
     assert np.array([1], dtype=np.long).dtype.kind == "i"
 
 
-def test_config_is_formatted_once(monkeypatch):
-    calls = []
-
-    def formats(text, style_config):
-        calls.append(style_config)
-        return text.upper(), True
-
-    monkeypatch.setattr(compat, "FormatCode", formats)
-    compat.format_each_config_once()
-    one, other = Config({"lr": 0.125}), Config({"lr": 0.25})
-    assert [one.pretty_text, one.pretty_text, other.pretty_text] == ["LR=0.125", "LR=0.125", "LR=0.25"]
-    assert [style["based_on_style"] for style in calls] == ["pep8", "pep8"]
-    monkeypatch.undo()
-    compat.format_each_config_once()
+def test_formatted_config_is_the_same_config_in_short_lines(monkeypatch):
+    path = CONFIGS / "second" / "second_kitti-car_small.py"
+    monkeypatch.setattr("mmengine.config.config.FormatCode", lambda text, style_config: (text, True))  # noqa: ARG005
+    bare = Config.fromfile(path).pretty_text
+    compat.format_configs_quickly()
+    formatted = Config.fromfile(path).pretty_text
+    assert ast.dump(ast.parse(formatted)) == ast.dump(ast.parse(bare))
+    assert max(map(len, formatted.splitlines())) <= 120
+    for value in ({"a b": ["x" * 50, "y" * 50, ("z" * 90,)]}, {1: "x" * 90, "b c": {2: 3}}, "x" * 200):
+        text = Config({"value": value}).pretty_text
+        assert Config.fromstring(text, ".py").value == value
 
 
 def test_augmentation_that_cannot_be_cached_is_compiled_anew(monkeypatch):

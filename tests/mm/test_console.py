@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,22 @@ def test_numbers_of_the_table_are_in_the_log_file_alone(small_config, brief, tmp
     assert "Config:" not in console
     assert "Car 3d @" in console.rstrip().splitlines()[-1] or "Car aos" in console.rstrip().splitlines()[-1]
     assert number not in console
+
+
+def test_kitti_run_starts_without_open3d(small_config):
+    code = f"""
+import sys, warnings
+warnings.simplefilter("ignore")
+from lidar_rank.mm.configs import load_config
+from mmengine.registry import VISUALIZERS, DefaultScope
+import lidar_rank.mm.running
+cfg = load_config({small_config!r})
+DefaultScope.get_instance("run", scope_name=cfg.default_scope)
+VISUALIZERS.build(dict(cfg.visualizer, name="run", save_dir={str(Path(small_config).parent)!r}))
+print({{"open3d", "dash", "trimesh"}} & {{*sys.modules}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "set()"
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.ERROR])

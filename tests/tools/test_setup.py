@@ -100,10 +100,10 @@ def test_steps_are_shown_and_packages_pinned(project):
     project.add_python("3.11")
     status, lines, calls = project.setup()
     assert status == 0
-    assert [line.split("]")[0] for line in lines if "[" in line] == [f"setup: [{step}/4" for step in (1, 2, 3, 4)]
+    assert [line.split("]")[0] for line in lines if "[" in line] == [f"setup: [{step}/5" for step in (1, 2, 3, 4, 5)]
     assert "done" in lines[-1]
     installs = [line for line in calls.splitlines() if line.startswith("pip install")]
-    assert len(installs) == 3
+    assert len(installs) == 4
     assert all("-c requirements/constraints.txt" in line for line in installs[1:])
     assert installs[-1].endswith("-e .[mmdet3d,simulation,view,dev]")
 
@@ -193,7 +193,7 @@ def test_missing_venv_module_is_said(project):
 def test_full_disk_is_said_before_and_while_pip_runs(project):
     project.add_python("3.11")
     project.add("df", "printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 9 1000000 99%% /\\n'")
-    check_fails_in_one_line(project.setup(), "is full", "about 4 GB", "1 GB are free")
+    check_fails_in_one_line(project.setup(), "is full", "about 5 GB", "1 GB are free")
     (project.bin / "df").unlink()
     project.pip.write_text(
         '[[ $* != *-e* ]] || { echo "ERROR: Could not install: [Errno 28] No space left on device"; exit 1; }\n'
