@@ -18,6 +18,12 @@ from .test_sassd import CAR_A, CAR_B, CHANNELS, RANGE, VOXEL, WALKER, anchors_of
 DEVICES = pytest.mark.parametrize("device", reads.DEVICES)
 
 
+@pytest.fixture(autouse=True)
+def full_precision(monkeypatch):
+    """Convolutions of a GPU round to ten bits unless they are told not to, and scores near a threshold would cross it."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+
+
 def step(head, device: str, x, scenes: list[list], counted: bool = True):
     """Losses and gradients of one step on the device, and what our code read in the forward pass."""
     head = head.to(device).train()
