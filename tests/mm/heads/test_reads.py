@@ -20,7 +20,7 @@ DEVICES = pytest.mark.parametrize("device", reads.DEVICES)
 
 @pytest.fixture(autouse=True)
 def full_precision(monkeypatch):
-    """Convolutions of a GPU round to ten bits unless they are told not to, and scores near a threshold would cross it."""
+    """A GPU's convolutions round to ten bits unless told not to, and scores near a threshold would cross it."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
 
 
