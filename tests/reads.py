@@ -91,7 +91,8 @@ def _recorded_on_cpu(reads: list[Read]) -> Iterator[None]:
         return method
 
     def to(tensor: Tensor, *inputs: Any, **named: Any) -> Tensor:
-        if "cpu" in (str(value) for value in (*inputs, *named.values()) if isinstance(value, str | torch.device)):
+        # By name alone: the device of another tensor is the CPU here, and the GPU there.
+        if any(isinstance(value, str) and value == "cpu" for value in (*inputs, *named.values())):
             reads.append(_read_by_caller("to"))
         return original_to(tensor, *inputs, **named)
 

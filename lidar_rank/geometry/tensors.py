@@ -23,23 +23,24 @@ _SMALLEST_OVERLAP: Final = 1e-9
 """Rounding gives less than this to rotated boxes that do not touch; it is an area of some square millimetres."""
 
 
-def check_boxes(boxes: Float[Tensor, "box 7"], name: str) -> None:
+def check_boxes(boxes: Float[Tensor, "box 7"], name: str, *, allow_empty: bool = False) -> None:
     """Refuse boxes that are not finite or have a size that is not positive.
 
     Args:
         boxes: (N, 7) or wider.
         name: Name of the boxes for error messages.
+        allow_empty: Whether a size may be 0. It must never be negative.
 
     Raises:
         ValueError: a box is refused. On CUDA an assertion is queued instead, whose message CUDA prints.
     """
     if devices.on_cpu(boxes):
-        checked_boxes(boxes.detach(), name, allow_wider=True)
+        checked_boxes(boxes.detach(), name, allow_empty=allow_empty, allow_wider=True)
         return
-    sound = boxes[:, :7].isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
-    devices.require(
-        sound.all(), f"{name}: values must be finite and sizes > 0", lambda: f"got {boxes[~sound][0].tolist()}"
-    )
+    sizes = boxes[:, 3:6]
+    sound = boxes[:, :7].isfinite().all(1) & (sizes >= 0 if allow_empty else sizes > 0).all(1)
+    rule = f"values must be finite and sizes {'>= 0' if allow_empty else '> 0'}"
+    devices.require(sound.all(), f"{name}: {rule}", lambda: f"got {boxes[~sound][0].tolist()}")
 
 
 def nearest_bev(boxes: Float[Tensor, "box 7"]) -> Float[Tensor, "box 4"]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from lidar_rank import devices
 from lidar_rank.losses._common import ABSENT
 from lidar_rank.losses._shapes import Bool, Float, Int
 
@@ -201,7 +202,7 @@ def _places(
     The range of the ends is cut into cells. How many ends lie in lower cells is looked up; only items that share their
     cell with an end are compared with it. A cell with many ends, as ties make, leaves the work to the search.
     """
-    if item.device.type != "cpu" or ends.numel() == 0:
+    if not devices.on_cpu(item) or ends.numel() == 0:
         return torch.searchsorted(ends, item, right=right)
     low, cells = ends[:, :1], min(item.shape[1], CELLS)
     scale = cells / (ends[:, -1:] - low).clamp(min=1e-300)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidar_rank import devices
 from lidar_rank.losses._common import (
     Boxes,
     ClassificationLoss,
@@ -212,7 +213,7 @@ def density_weights(
 
 def _count(region: Int[Tensor, "item column"], bins: int) -> Int[Tensor, "bin column"]:
     """How many items of each column are in each region."""
-    if region.device.type == "cpu" and region.shape[1] == 1:
+    if devices.on_cpu(region) and region.shape[1] == 1:
         return torch.bincount(region.flatten(), minlength=bins + 1)[:bins, None]
     return _count_in_lanes(region, bins)
 

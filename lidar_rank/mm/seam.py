@@ -31,13 +31,20 @@ def by_image(maps: list[Tensor], channels: int) -> Tensor:
 
 def level_of_candidate(maps: list[Tensor], channels: int) -> Tensor:
     """Pyramid level (candidate,) of each candidate that :func:`by_image` returns."""
-    sizes = torch.tensor([level[0].numel() // channels for level in maps], device=maps[0].device)
-    return torch.arange(len(maps), device=maps[0].device).repeat_interleave(sizes)
+    sizes = [level[0].numel() // channels for level in maps]
+    # Numbers of a list would be copied to the device, which waits for it.
+    return torch.cat([torch.full((size,), row, device=maps[0].device) for row, size in enumerate(sizes)])
 
 
-def iou_of_candidates(positive_iou: Tensor, positive: Tensor) -> Tensor:
-    """Place the overlaps (positive,) in (image, candidate), with zero elsewhere; differentiable if they are."""
-    return positive_iou.new_zeros(positive.shape).masked_scatter(positive, positive_iou)
+def iou_of_candidates(positive_iou: Tensor, place: tuple[Tensor, Tensor], shape: torch.Size) -> Tensor:
+    """Put the overlaps into zeros (image, candidate); differentiable if ``positive_iou`` is.
+
+    Args:
+        positive_iou: (positive,), of the candidates at ``place``.
+        place: Image and candidate of each positive.
+        shape: Numbers of images and candidates.
+    """
+    return positive_iou.new_zeros(shape).index_put(place, positive_iou)
 
 
 def is_of_core(loss: nn.Module) -> bool:

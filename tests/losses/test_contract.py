@@ -13,6 +13,7 @@ from torch import Tensor
 from lidar_rank import losses
 from lidar_rank.losses import _pairs
 from lidar_rank.losses._options import Option, options_of
+from tests import reads
 from tests.losses.problems import Problem, make_boxes, make_problem
 from tests.losses.table import CLASSIFICATION, LOCALIZATION, Row
 from tests.oracles.losses import Frozen
@@ -293,6 +294,17 @@ def test_runs_without_reading_a_value(row):
     problem.logits.requires_grad_()
     call(row, problem).backward()
     assert problem.logits.grad.shape == (2, 24, 3)
+
+
+@classification
+def test_way_of_a_gpu_reads_nothing_and_equals_the_cpus(row):
+    problem = make_problem(19)
+    want, want_gradient = call(row, problem), gradient(row, problem)
+    with reads.recorded("cpu") as found:
+        got, got_gradient = call(row, problem), gradient(row, problem)
+    assert found == []
+    assert_close(got, want, 1e-10)
+    assert_close(got_gradient, want_gradient, 1e-10)
 
 
 @pytest.mark.gpu

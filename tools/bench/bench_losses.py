@@ -57,7 +57,7 @@ def make_problem(shape: tuple[int, int, int], device: str) -> Problem:
 
 def ours(module: torch.nn.Module) -> Callable[[Problem], Tensor]:
     """Call a module of lidar_rank."""
-    return lambda p: module(p.logits, p.labels, iou=p.iou, level=p.level)
+    return lambda p: module.to(p.logits.device)(p.logits, p.labels, iou=p.iou, level=p.level)
 
 
 def cases() -> dict[str, Callable[[Problem], Tensor]]:

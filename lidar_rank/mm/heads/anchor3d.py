@@ -10,7 +10,7 @@ from mmengine.config import ConfigDict
 from torch import Tensor
 
 from lidar_rank.geometry import paired_iou_3d
-from lidar_rank.geometry.boxes import checked_boxes
+from lidar_rank.geometry.tensors import check_boxes
 from lidar_rank.labels import is_object
 from lidar_rank.mm import seam
 from lidar_rank.mm.heads.iou_branch import IoUBranch
@@ -67,16 +67,16 @@ class PerImageAnchor3DHead(Anchor3DHead):
         """
         iou_preds, *inputs = inputs if self.iou_branch is not None else (None, *inputs)
         found = self._match(cls_scores, bbox_preds, *inputs)
-        iou = seam.iou_of_candidates(found.iou, found.positive)
+        iou = seam.iou_of_candidates(found.iou, found.place, found.labels.shape)
         level = seam.level_of_candidate(cls_scores, self.num_classes)
         losses = {
             "loss_cls": self.loss_cls(found.logits, found.labels, iou=iou, level=level),
             "loss_bbox": self._localization(found),
         }
         if self.use_direction_classifier:
-            losses["loss_dir"] = self._direction(found, seam.by_image(dir_cls_preds, 2)[found.positive])
+            losses["loss_dir"] = self._direction(found, seam.by_image(dir_cls_preds, 2)[found.place])
         if self.iou_branch is not None:
-            losses["loss_iou"] = self.iou_branch.loss(iou_preds, found.positive, found.iou)
+            losses["loss_iou"] = self.iou_branch.loss(iou_preds, found.place, found.iou)
         return losses
 
     def predict_by_feat(
@@ -94,7 +94,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
 
     def _direction(self, found: "Matches", logits: Tensor) -> Tensor:
         # Averaged over ranks, as the normalisers of the core's losses are.
-        number = reduce_mean(found.positive.sum().float()).clamp(min=1)
+        number = reduce_mean(logits.new_full((), len(logits))).clamp(min=1)
         return self.loss_dir(logits, found.directions, avg_factor=number)
 
     @torch.no_grad()
@@ -113,7 +113,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
         """
         cls_scores, bbox_preds, _, *iou_preds = self(features)
         found = self._match(cls_scores, bbox_preds, batch_gt_instances_3d, batch_input_metas)
-        iou = seam.iou_of_candidates(found.iou, found.positive)
+        iou = seam.iou_of_candidates(found.iou, found.place, found.labels.shape)
         scores = found.logits.sigmoid()
         if self.iou_branch is not None:
             scores = scores * self.iou_branch.factor(seam.by_image(*iou_preds, 1))
@@ -129,12 +129,13 @@ class PerImageAnchor3DHead(Anchor3DHead):
     ) -> "Matches":
         _check_objects(objects, metas)
         anchors, labels, box_targets, directions = self._targets(cls_scores, objects, metas, ignored)
+        # Looked up once: each look-up by a mask would wait for the device.
         positive = is_object(labels, self.num_classes)
-        deltas = seam.by_image(bbox_preds, self.box_code_size)[positive], box_targets[positive]
-        priors = anchors.expand(len(labels), -1, -1)[positive]
-        boxes = tuple(self.bbox_coder.decode(priors, _with_limited_sizes(side)) for side in deltas)
+        place = positive.nonzero(as_tuple=True)
+        deltas = seam.by_image(bbox_preds, self.box_code_size)[place], box_targets[place]
+        boxes = tuple(self.bbox_coder.decode(anchors[place[1]], _with_limited_sizes(side)) for side in deltas)
         logits = seam.by_image(cls_scores, self.num_classes)
-        return Matches(logits, labels, positive, deltas, boxes, directions[positive], paired_iou_3d(*boxes))
+        return Matches(logits, labels, positive, place, deltas, boxes, directions[place], paired_iou_3d(*boxes))
 
     def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
         """Return anchors (candidate, 7), then labels, encoded boxes and directions (image, candidate, ...)."""
@@ -159,6 +160,7 @@ class Matches(NamedTuple):
     logits: Tensor  # (image, candidate, class)
     labels: Tensor  # (image, candidate)
     positive: Tensor  # (image, candidate)
+    place: tuple[Tensor, Tensor]  # (positive,) each: image and candidate of each positive
     deltas: tuple[Tensor, Tensor]  # (positive, 7) each: predicted, target
     boxes: tuple[Tensor, Tensor]  # (positive, 7) each: the deltas decoded, the first differentiable
     directions: Tensor  # (positive,), targets
@@ -174,5 +176,4 @@ def _check_objects(objects: list, metas: list[dict]) -> None:
     """Refuse objects that no assigner can match; the host would train on them without a warning."""
     for instances, meta in zip(objects, metas, strict=True):
         boxes = instances.bboxes_3d if isinstance(instances.bboxes_3d, Tensor) else instances.bboxes_3d.tensor
-        name = f"{meta.get('lidar_path', 'a scan without a path')}: objects"
-        checked_boxes(boxes.detach().cpu(), name, allow_wider=True)
+        check_boxes(boxes, f"{meta.get('lidar_path', 'a scan without a path')}: objects")

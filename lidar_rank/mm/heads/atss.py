@@ -32,8 +32,8 @@ class PerImageATSSHead(PerImageHead, ATSSHead):
         sizes = [level.shape[-2:] for level in bbox_preds]
         anchors = torch.cat(self.prior_generator.grid_priors(sizes, device=bbox_preds[0].device))
         match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
-        targets = self.centerness_target(anchors.expand(len(match.labels), -1, -1)[match.positive], match.box_targets)
-        centerness = seam.by_image(centernesses, 1)[match.positive].squeeze(1)
+        targets = self.centerness_target(anchors[match.place[1]], match.box_targets)
+        centerness = seam.by_image(centernesses, 1)[match.place].squeeze(1)
         number = reduce_mean(match.positive.sum().float()).clamp(min=1)
         return {
             "loss_cls": self.classification(cls_scores, match),

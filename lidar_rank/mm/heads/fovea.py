@@ -33,11 +33,12 @@ class PerImageFoveaHead(PerImageHead, FoveaHead):
             torch.stack([torch.cat([level.flatten(0, 1) for level in image]) for image in images]) for images in targets
         )
         positive = is_object(labels, self.num_classes)
-        edge = like.new_tensor(self.base_edge_list)[seam.level_of_candidate(bbox_preds, 4)]
-        point, edge = torch.cat(points).expand(len(labels), -1, -1)[positive], edge.expand_as(labels)[positive]
-        deltas, delta_targets = seam.by_image(bbox_preds, 4)[positive], delta_targets[positive]
+        place = positive.nonzero(as_tuple=True)
+        edges = [like.new_full((len(level),), edge) for level, edge in zip(points, self.base_edge_list, strict=True)]
+        point, edge = torch.cat(points)[place[1]], torch.cat(edges)[place[1]]
+        deltas, delta_targets = seam.by_image(bbox_preds, 4)[place], delta_targets[place]
         everywhere = (math.inf, math.inf)
         boxes, box_targets = (
             self._bbox_decode(point, encoded, edge, everywhere) for encoded in (deltas, delta_targets)
         )
-        return Match(labels, positive, deltas, delta_targets, boxes, box_targets, paired_iou(boxes, box_targets))
+        return Match(labels, positive, place, deltas, delta_targets, boxes, box_targets, paired_iou(boxes, box_targets))

@@ -40,15 +40,15 @@ class IoUBranch(nn.Module):
         """Return t (image, anchor, y, x) of the features (image, channel, y, x) of a level."""
         return self.conv(features)
 
-    def loss(self, maps: list[Tensor], positive: Tensor, iou: Tensor) -> Tensor:
+    def loss(self, maps: list[Tensor], place: tuple[Tensor, Tensor], iou: Tensor) -> Tensor:
         """Loss of the predictions at positives.
 
         Args:
             maps: t of every level.
-            positive: (image, candidate), which are positive.
+            place: (positive,) each, image and candidate of each positive.
             iou: (positive,), overlaps of their regressed boxes; constants to the gradient.
         """
-        return self.loss_iou(seam.by_image(maps, 1)[positive], 2 * iou.detach()[:, None] - 1)
+        return self.loss_iou(seam.by_image(maps, 1)[place], 2 * iou.detach()[:, None] - 1)
 
     def factor(self, prediction: Tensor) -> Tensor:
         """Return what a score is multiplied with, of predictions t of any shape."""

@@ -8,6 +8,7 @@ from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from lidar_rank import devices
 from lidar_rank.labels import is_object
 from lidar_rank.mm import seam
 from lidar_rank.mm.registry import MODELS
@@ -21,6 +22,7 @@ class Match(NamedTuple):
 
     labels: Tensor  # (image, candidate), as the losses take them
     positive: Tensor  # (image, candidate)
+    place: tuple[Tensor, Tensor]  # (positive,) each: image and candidate of each positive
     deltas: Tensor  # regressed
     delta_targets: Tensor  # boxes if the head regresses boxes
     boxes: Tensor  # regressed: left, top, right, bottom in pixels
@@ -81,7 +83,7 @@ class PerImageHead:
         """
         cls_scores, bbox_preds, *_ = self(features)
         match = self.match(bbox_preds, batch_gt_instances, batch_img_metas, batch_gt_instances_ignore)
-        iou = seam.iou_of_candidates(match.iou, match.positive)
+        iou = seam.iou_of_candidates(match.iou, match.place, match.labels.shape)
         return seam.Candidates(seam.by_image(cls_scores, self.num_classes).sigmoid(), match.labels, iou)
 
     def match(
@@ -90,23 +92,25 @@ class PerImageHead:
         """Match the anchors of each image with its objects, as the host's assigner does."""
         sizes = [level.shape[-2:] for level in bbox_preds]
         anchors, valid = self.get_anchors(sizes, metas, device=bbox_preds[0].device)
-        priors = torch.cat(anchors[0]).expand(len(metas), -1, -1)
+        priors = torch.cat(anchors[0])  # the host changes its list
         *_, labels, weights, targets, _, _ = self.get_targets(anchors, valid, objects, metas, ignored)
         labels, weights, targets = (torch.cat(levels, dim=1) for levels in (labels, weights, targets))
         labels = labels.masked_fill(weights == 0, -1)
         positive = is_object(labels, self.num_classes)
-        priors, targets = priors[positive], targets[positive]
-        deltas = seam.by_image(bbox_preds, self.bbox_coder.encode_size)[positive]
+        # Looked up once: each look-up by a mask would wait for the device.
+        place = positive.nonzero(as_tuple=True)
+        priors, targets = priors[place[1]], targets[place]
+        deltas = seam.by_image(bbox_preds, self.bbox_coder.encode_size)[place]
         boxes = self.bbox_coder.decode(priors, deltas)
         box_targets = targets if self.reg_decoded_bbox else self.bbox_coder.decode(priors, targets)
-        return Match(labels, positive, deltas, targets, boxes, box_targets, paired_iou(boxes, box_targets))
+        return Match(labels, positive, place, deltas, targets, boxes, box_targets, paired_iou(boxes, box_targets))
 
     def classification(self, cls_scores: list[Tensor], match: Match) -> Tensor:
         """Classification or ranking loss of all images."""
         return self.loss_cls(
             seam.by_image(cls_scores, self.num_classes),
             match.labels,
-            iou=seam.iou_of_candidates(match.iou, match.positive),
+            iou=seam.iou_of_candidates(match.iou, match.place, match.labels.shape),
             level=seam.level_of_candidate(cls_scores, self.num_classes),
         )
 
@@ -136,18 +140,22 @@ def check_objects(objects: list[InstanceData], metas: list[dict], num_classes: i
         ValueError: a box has no area or is not finite, or a label is not one of the head's classes.
     """
     for image, meta in zip(objects, metas, strict=True):
-        boxes, labels = image.bboxes, image.labels
-        valid = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        boxes, labels, name = image.bboxes, image.labels, meta.get("img_path", "an image")
         known = is_object(labels, num_classes)
-        if (valid & known).all():
-            continue
-        name = meta.get("img_path", "an image")
-        if not known.all():
-            raise ValueError(
-                f"{name}: label {labels[~known][0].item()} is not one of the head's {num_classes} classes, 0 to"
-                f" {num_classes - 1}: num_classes and the data set's metainfo must name the same classes"
-            )
-        raise ValueError(
-            f"{name}: box {boxes[~valid][0].tolist()} (left, top, right, bottom) has no area inside the image; correct"
-            " the label, or leave such boxes out with dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1))"
+        devices.require(
+            known.all(),
+            f"{name}: each label must be one of the head's {num_classes} classes, 0 to {num_classes - 1}",
+            lambda labels=labels, known=known: (
+                f"label {labels[~known][0].item()} is not: num_classes and the data set's metainfo must name the same"
+                " classes"
+            ),
+        )
+        valid = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+        devices.require(
+            valid.all(),
+            f"{name}: each box (left, top, right, bottom) must have an area inside the image",
+            lambda boxes=boxes, valid=valid: (
+                f"box {boxes[~valid][0].tolist()} has none: correct the label, or leave such boxes out with"
+                " dict(type='FilterAnnotations', min_gt_bbox_wh=(1, 1))"
+            ),
         )

@@ -44,7 +44,7 @@ class BalancedBBoxHead(Shared2FCBBoxHead):
         losses = super().loss(
             cls_score, None, rois, labels, label_weights, bbox_targets, bbox_weights, reduction_override
         )
-        positive = is_object(labels, self.num_classes)
+        (positive,) = is_object(labels, self.num_classes).nonzero(as_tuple=True)
         deltas = bbox_pred[positive].float().unflatten(1, (-1, self.bbox_coder.encode_size))
         own_class = torch.zeros_like(labels) if self.reg_class_agnostic else labels
         deltas = deltas[torch.arange(len(deltas), device=deltas.device), own_class[positive]]

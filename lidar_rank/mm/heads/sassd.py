@@ -10,12 +10,16 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from lidar_rank import devices
 from lidar_rank.geometry import nms_bev
-from lidar_rank.geometry.boxes import BEV_OF_3D, wrap_angle
+from lidar_rank.geometry.boxes import wrap_angle
+from lidar_rank.geometry.paired_iou import bev_of
 from lidar_rank.losses import GHMRLoss
 from lidar_rank.mm import seam
 from lidar_rank.mm.assigner import AnchorAssigner
 from lidar_rank.mm.heads.anchor3d import Matches, PerImageAnchor3DHead
+from lidar_rank.mm.ops.boxes import pairwise_iou
+from lidar_rank.mm.ops.nms import suppress
 from lidar_rank.mm.registry import MODELS
 from lidar_rank.mm.sassd import SASSDFeatures
 from lidar_rank.models.sassd import OccupiedAnchors, confidence_targets
@@ -92,6 +96,7 @@ class SASSDHead(PerImageAnchor3DHead):
         self.proposal_score_thr = proposal_score_thr
         self.part_warping, self.loss_part = MODELS.build(part_warping), MODELS.build(loss_part)
         self._grid = {"voxel_size_m": voxel_size, "point_cloud_range_m": point_cloud_range}
+        self._anchors_of: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
         self._occupied_anchors: dict[tuple[int, int], OccupiedAnchors] = {}
 
     def init_weights(self) -> None:
@@ -121,10 +126,10 @@ class SASSDHead(PerImageAnchor3DHead):
 
     def _localization(self, found: Matches) -> Tensor:
         loss = super()._localization(found)
-        return (loss * _share_of_positives(found.positive)).sum() if loss.ndim else loss
+        return (loss * _share_of_positives(found)).sum() if loss.ndim else loss
 
     def _direction(self, found: Matches, logits: Tensor) -> Tensor:
-        return self.loss_dir(logits, found.directions, weight=_share_of_positives(found.positive), avg_factor=1)
+        return self.loss_dir(logits, found.directions, weight=_share_of_positives(found), avg_factor=1)
 
     def candidates(
         self, features: SASSDFeatures, batch_gt_instances_3d: list, batch_input_metas: list[dict]
@@ -147,9 +152,7 @@ class SASSDHead(PerImageAnchor3DHead):
         kept, scores = [], confidence * proposals.factor
         for label in range(self.num_classes):
             rows = ((confidence > self.test_cfg.score_thr) & (proposals.labels == label)).nonzero().squeeze(1)
-            boxes = proposals.boxes[rows][:, BEV_OF_3D].cpu().numpy()
-            best = nms_bev(boxes, scores[rows].cpu().numpy(), self.test_cfg.nms_thr)
-            kept.append(rows[torch.from_numpy(best).to(rows.device)])
+            kept.append(rows[_best_boxes(bev_of(proposals.boxes[rows]), scores[rows], self.test_cfg.nms_thr)])
         rows = torch.cat(kept)
         return InstanceData(
             bboxes_3d=meta["box_type_3d"](proposals.boxes[rows], box_dim=self.box_code_size),
@@ -162,15 +165,16 @@ class SASSDHead(PerImageAnchor3DHead):
         size = tuple(x.box_map.shape[-2:])
         if size not in self._occupied_anchors:
             self._occupied_anchors[size] = OccupiedAnchors(self._anchors(size, "cpu"), **self._grid)
-        voxels, device = x.voxels.cpu(), x.box_map.device
-        masks = [self._occupied_anchors[size](voxels[voxels[:, 0] == scan, 1:]) for scan in range(len(metas))]
-        return [
-            {**meta, "occupied": torch.from_numpy(mask).to(device)} for meta, mask in zip(metas, masks, strict=True)
-        ]
+        masks = self._occupied_anchors[size].of_batch(x.voxels, len(metas))
+        return [{**meta, "occupied": mask} for meta, mask in zip(metas, masks, strict=True)]
 
     def _anchors(self, size: tuple[int, int], device: torch.device | str) -> Tensor:
-        (anchors,) = self.prior_generator.grid_anchors([size], device=device)
-        return anchors.reshape(-1, self.box_code_size)
+        """Anchors (anchor, 7) of a map; made once, because the host copies their sizes to the device each time."""
+        key = (size, torch.device(device))
+        if key not in self._anchors_of:
+            (anchors,) = self.prior_generator.grid_anchors([size], device=device)
+            self._anchors_of[key] = anchors.reshape(-1, self.box_code_size)
+        return self._anchors_of[key]
 
     def _targets(self, cls_scores: list[Tensor], objects: list, metas: list[dict], ignored: list | None) -> tuple:
         """As the host's, among occupied anchors; the others are ignored."""
@@ -208,15 +212,18 @@ class SASSDHead(PerImageAnchor3DHead):
         factor = torch.ones_like(scores)
         if self.iou_branch is not None:
             factor = self.iou_branch.factor(seam.by_image(*iou_preds, 1)).squeeze(2)
-        found = []
-        for scan, meta in enumerate(metas):
-            rows = ((scores[scan] > self.proposal_score_thr) & meta["occupied"]).nonzero().squeeze(1)
-            boxes = self.bbox_coder.decode(anchors[rows], deltas[scan, rows])
-            boxes = self._facing(boxes, directions[scan, rows])
-            # Early in training exp() of a size sometimes overflows: such a box has no place.
-            valid = boxes.isfinite().all(1) & (boxes[:, 3:6] > 0).all(1)
-            found.append(_Proposals(boxes[valid], labels[scan, rows][valid], factor[scan, rows][valid]))
-        return found
+        with torch.no_grad():
+            boxes = self.bbox_coder.decode(anchors.expand_as(deltas), deltas)
+            # Early in training exp() of a size sometimes overflows: such a box has no place. It must not be decoded
+            # with a gradient, which would be NaN.
+            valid = boxes.isfinite().all(2) & (boxes[..., 3:6] > 0).all(2)
+            occupied = torch.stack([meta["occupied"] for meta in metas])
+            proposed = (scores > self.proposal_score_thr) & occupied & valid
+            scan, row = proposed.nonzero(as_tuple=True)
+            number = proposed.sum(1).tolist()
+        boxes = self._facing(self.bbox_coder.decode(anchors[row], deltas[scan, row]), directions[scan, row])
+        parts = (part.split(number) for part in (boxes, labels[scan, row], factor[scan, row]))
+        return [_Proposals(*one) for one in zip(*parts, strict=True)]
 
     def _facing(self, boxes: Tensor, directions: Tensor) -> Tensor:
         """Turn the boxes into the half circle that the direction classifier predicts."""
@@ -236,7 +243,16 @@ class SASSDHead(PerImageAnchor3DHead):
         ) / len(boxes)
 
 
-def _share_of_positives(positive: Tensor) -> Tensor:
+def _share_of_positives(found: Matches) -> Tensor:
     """Weight (positive,) of each positive in a mean over the positives of each scan and then over the scans."""
-    share = 1 / (len(positive) * positive.sum(1, keepdim=True).clamp(min=1))
-    return share.expand_as(positive)[positive]
+    share = 1 / (len(found.positive) * found.positive.sum(1).clamp(min=1))
+    return share[found.place[0]]
+
+
+def _best_boxes(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+    """Rows (kept,) of the boxes (box, 5) that overlap no better kept box by more than the threshold, best first."""
+    if devices.on_cpu(boxes):
+        return torch.from_numpy(nms_bev(boxes.numpy(), scores.numpy(), iou_threshold))
+    order = scores.argsort(descending=True, stable=True)
+    best_first = boxes[order].double()
+    return order[suppress(pairwise_iou(best_first, best_first) > iou_threshold)]

@@ -19,7 +19,8 @@ def nms(
 
     Args:
         boxes: x_min, y_min, x_max, y_max, float32.
-        scores: Higher is better; equal ones come in the order that ``Tensor.sort`` gives them.
+        scores: Higher is better; equal ones come in the order that ``Tensor.sort`` gives them on a CPU, and in their own
+            on other devices.
         iou_threshold: IoU above which the worse box is dropped.
         offset: Added to each width and height.
 
@@ -30,14 +31,14 @@ def nms(
         TypeError: the boxes are not float32.
     """
     dispatch.check_dtype("nms", boxes, torch.float32)
-    order = scores.sort(0, descending=True)[1]
+    order = scores.sort(descending=True, stable=not dispatch.uses_numba(boxes))[1]
     boxes = boxes[order].contiguous()
     if dispatch.uses_numba(boxes):
         kept = suppress_overlapping_upright(boxes.numpy(), np.float32(iou_threshold), np.float32(offset))
         return order[torch.from_numpy(kept)]
     # There may be 10,000 boxes: the table of overlaps is filled part by part.
     parts = [_overlap_upright(part, boxes, offset) > iou_threshold for part in boxes.split(1024)]
-    return order[_suppress(torch.cat(parts))]
+    return order[suppress(torch.cat(parts))]
 
 
 @torch.no_grad()
@@ -72,7 +73,7 @@ def nms_rotated(
     if dispatch.uses_numba(boxes):
         kept = suppress_overlapping(boxes.numpy(), _just_below(threshold, dets_sorted.dtype))
         return order[torch.from_numpy(kept)]
-    return order[_suppress(pairwise_iou(boxes, boxes) > float(threshold))]
+    return order[suppress(pairwise_iou(boxes, boxes) > float(threshold))]
 
 
 def _just_below(threshold: np.float32, dtype: torch.dtype) -> float:
@@ -89,7 +90,7 @@ def _overlap_upright(a: Float[Tensor, "n 4"], b: Float[Tensor, "m 4"], offset: i
     return shared / (area_a[:, None] + area_b - shared)
 
 
-def _suppress(overlapping: Bool[Tensor, "box box"]) -> Bool[Tensor, " box"]:
+def suppress(overlapping: Bool[Tensor, "box box"]) -> Bool[Tensor, " box"]:
     """Mark each box that overlaps no marked box before it.
 
     All boxes are judged at once by the marks of the round before. After round i the first i marks are final, so the

@@ -60,16 +60,24 @@ class AuxiliaryNetwork(nn.Module):
             levels: Of the sparse backbone.
         """
         with torch.autocast(points.device.type, enabled=False):
-            read = [interpolate(points, self.voxel_centres(level), level.features.float()) for level in levels]
+            read = [
+                interpolate(points, self.voxel_centres(level), level.features.float(), self._size_m(level))
+                for level in levels
+            ]
             hidden = self.hidden(torch.cat(read, dim=1))
             return self.foreground(hidden).squeeze(1), self.offset(hidden)
 
     def voxel_centres(self, level: VoxelLevel) -> Float[Tensor, "voxel 4"]:
         """Scan, x, y and z of the centre of each voxel, in metres."""
-        size = level.features.new_tensor(self.voxel_size_m) * level.stride
-        origin = level.features.new_tensor(self.origin_m)
-        centres = (level.indices[:, [3, 2, 1]] + 0.5) * size + origin
-        return torch.cat([level.indices[:, :1].to(centres.dtype), centres], dim=1)
+        # One axis after the other: a list of three numbers would be copied to the device, which waits for it.
+        columns = [
+            (level.indices[:, axis] + 0.5) * size + origin
+            for axis, size, origin in zip((3, 2, 1), self._size_m(level), self.origin_m, strict=True)
+        ]
+        return torch.stack([level.indices[:, 0].to(columns[0].dtype), *columns], dim=1)
+
+    def _size_m(self, level: VoxelLevel) -> list[float]:
+        return [size * level.stride for size in self.voxel_size_m]
 
     def loss(
         self,
@@ -91,7 +99,7 @@ class AuxiliaryNetwork(nn.Module):
         """
         logits, offsets_m = self(points, levels)
         labels, targets_m = auxiliary_targets(points, objects, self.centre)
-        inside = is_object(labels, 1)
+        (inside,) = is_object(labels, 1).nonzero(as_tuple=True)  # one look-up, for each by a mask waits for the device
         foreground = sigmoid_focal_loss(logits[None, :, None], labels[None])
         centre = smooth_l1_loss(offsets_m[inside], targets_m[inside])
         scans = max(len(objects), 1)

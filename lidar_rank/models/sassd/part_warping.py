@@ -57,11 +57,14 @@ class PartSensitiveWarping(nn.Module):
     def _scores(self, part_maps: Float[Tensor, "part y x"], boxes: Float[Tensor, "box 7"]) -> Float[Tensor, " box"]:
         rows, columns = part_maps.shape[1:]
         x_min, y_min, _, x_max, y_max, _ = self.point_cloud_range_m
-        corner = boxes.new_tensor([x_min, y_min])
-        cells_per_m = boxes.new_tensor([columns / (x_max - x_min), rows / (y_max - y_min)])
-        cells = (part_positions(boxes, self.parts) - corner) * cells_per_m
-        # The authors place cell i at i, its lower corner, and not at i + 0.5; so does align_corners.
-        grid = cells * (2 / boxes.new_tensor([columns - 1, rows - 1])) - 1
+        # Axis by axis: a list of numbers would be copied to the device, which waits for it. The authors place cell i at
+        # i, its lower corner, and not at i + 0.5; so does align_corners.
+        x, y = part_positions(boxes, self.parts).unbind(2)
+        axes = [
+            (position_m - low) * (cells / (high - low)) * (2 / (cells - 1)) - 1
+            for position_m, low, high, cells in ((x, x_min, x_max, columns), (y, y_min, y_max, rows))
+        ]
+        grid = torch.stack(axes, dim=2)
         with torch.autocast(boxes.device.type, enabled=False):
             sampled = F.grid_sample(part_maps[:, None], grid.transpose(0, 1)[:, :, None], align_corners=True)
         return sampled[:, 0, :, 0].mean(0)

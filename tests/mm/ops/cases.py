@@ -62,7 +62,7 @@ def _call_nms(ext: Any, boxes: Tensor, scores: Tensor, iou_threshold: float, off
 
 
 def _call_nms_rotated(ext: Any, dets: Tensor, scores: Tensor, iou_threshold: float) -> dict[str, Tensor]:
-    order = scores.sort(0, descending=True)[1]
+    order = scores.sort(descending=True, stable=scores.is_cuda)[1]  # up to 16 ties: as on the CPU
     labels = scores.new_empty(0, dtype=torch.int)
     return {"kept": ext.nms_rotated(dets, scores, order, dets[order], labels, iou_threshold, dets.shape[1] == 6)}
 

@@ -106,7 +106,10 @@ def test_it_is_three_linear_layers_on_the_joined_levels():
     parameters = {name: tuple(parameter.shape) for name, parameter in net.named_parameters()}
     assert parameters == {"hidden.weight": (64, 160), "foreground.weight": (1, 64), "offset.weight": (3, 64)}
     points = with_scan(torch.tensor([[30.0, 3.0, -1.0], [5.0, -30.0, 0.0]]), 1)
-    read = [interpolate(points, net.voxel_centres(level), level.features) for level in levels()]
+    read = [
+        interpolate(points, net.voxel_centres(level), level.features, [edge * level.stride for edge in VOXEL])
+        for level in levels()
+    ]
     hidden = torch.cat(read, dim=1) @ net.hidden.weight.T
     logits, offsets = net(points, levels())
     assert_close(logits, (hidden @ net.foreground.weight.T)[:, 0])
