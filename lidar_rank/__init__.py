@@ -3,7 +3,7 @@
 Detection in a scan of your own takes four lines::
 
     import lidar_rank
-    detector = lidar_rank.load_detector("second_kitti-car")
+    detector = lidar_rank.load_detector("second-car")
     points = lidar_rank.read_scan("scan.bin")
     print(lidar_rank.predict(detector, points).format_table())
 """

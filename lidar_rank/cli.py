@@ -306,7 +306,7 @@ def _add_predict(commands: Any) -> None:
         _predict,
         "Detect objects in scans of your own: .bin, .npy, .pcd, .ply, .las, .laz or .csv files. Writes a JSON file, a"
         " file in KITTI's text format and a picture from above for each.",
-        "lidar-rank predict second_kitti-car scan.pcd --height 1.9",
+        "lidar-rank predict second-car scan.pcd --height 1.9",
     )
     command.add_argument("model", help="a name that 'lidar-rank models' lists, or the mmengine config of --checkpoint")
     command.add_argument("files", nargs="+", type=Path, metavar="FILE", help="scans, or folders of scans")

@@ -1,6 +1,7 @@
 """Checks of checkpoint files before a run uses them."""
 
 import zipfile
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -36,13 +37,16 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
         from safetensors.torch import load_file
 
         try:
-            return load_file(path)
+            weights = OrderedDict(load_file(path))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is damaged, or not a safetensors file ({error}): copy it again") from error
+        # mmdet3d takes weights of sparse convolutions that do not say the version of their layout for those of spconv 1,
+        # and rearranges them.
+        weights._metadata = {name.rpartition(".")[0]: {"version": 2} for name in weights}  # type: ignore[attr-defined]
+        return weights
     check_is_whole(path)
     checkpoint = torch.load(path, map_location="cpu")
-    weights: dict[str, torch.Tensor] = checkpoint.get("state_dict", checkpoint)
-    return weights
+    return checkpoint.get("state_dict", checkpoint)
 
 
 def check_is_whole(path: Path) -> None:

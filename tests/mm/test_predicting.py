@@ -121,3 +121,30 @@ def test_command_writes_files_and_says_why_nothing_was_found(
 def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):
     assert main(["predict", small_config, str(tmp_path / "none.bin"), "--checkpoint", "none.pth"]) == 2
     assert "no scan at" in capsys.readouterr().err
+
+
+def test_safetensors_hold_the_weights_of_the_checkpoint(small_config, checkpoint, tmp_path):
+    """The host rearranges weights of sparse convolutions that do not say the version of their layout."""
+    from safetensors.torch import save_file
+
+    weights = torch.load(checkpoint, map_location="cpu")["state_dict"]
+    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "weights.safetensors")
+    loaded = load_detector(small_config, tmp_path / "weights.safetensors").model.state_dict()
+    for name, value in weights.items():
+        assert torch.equal(loaded[name], value), name
+
+
+def test_shipped_model_finds_a_simulated_car(tmp_path):
+    from lidar_rank.kitti.labelled import read_labelled_scans
+    from lidar_rank.simulation import simulate_kitti
+
+    simulate_kitti(tmp_path / "kitti", scans=3, seed=21, val=1, images=False, jobs=1)
+    files, boxes = read_labelled_scans(tmp_path / "kitti")
+    detector = load_detector("second-car")
+    found = [predict(detector, read_points(file), min_score=0.5, full_circle=False) for file in files]
+    overlaps = [
+        pairwise_iou_bev(hits.lidar_boxes[:, BEV_OF_3D], true[:, BEV_OF_3D])
+        for hits, true in zip(found, boxes, strict=True)
+        if len(hits) and len(true)
+    ]
+    assert max(float(overlap.max()) for overlap in overlaps) > 0.7
