@@ -40,8 +40,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             weights = OrderedDict(load_file(path))
         except (SafetensorError, OSError) as error:
             raise ValueError(f"{path} is damaged, or not a safetensors file ({error}): copy it again") from error
-        # mmdet3d takes weights of sparse convolutions that do not say the version of their layout for those of spconv 1,
-        # and rearranges them.
+        # mmdet3d takes weights of sparse convolutions that do not say the version of their layout for those of
+        # spconv 1, and rearranges them.
         weights._metadata = {name.rpartition(".")[0]: {"version": 2} for name in weights}  # type: ignore[attr-defined]
         return weights
     check_is_whole(path)

@@ -19,8 +19,8 @@ def nms(
 
     Args:
         boxes: x_min, y_min, x_max, y_max, float32.
-        scores: Higher is better; equal ones come in the order that ``Tensor.sort`` gives them on a CPU, and in their own
-            on other devices.
+        scores: Higher is better; equal ones come in the order that ``Tensor.sort`` gives them on a CPU, and in their
+            own on other devices.
         iou_threshold: IoU above which the worse box is dropped.
         offset: Added to each width and height.
 
