@@ -19,8 +19,8 @@ def nms(
 
     Args:
         boxes: x_min, y_min, x_max, y_max, float32.
-        scores: Higher is better; equal ones come in the order that ``Tensor.sort`` gives them on a CPU, and in their
-            own on other devices.
+        scores: Higher is better; equal ones come in the order that ``Tensor.sort`` gives them, and on a GPU in their
+            own.
         iou_threshold: IoU above which the worse box is dropped.
         offset: Added to each width and height.
 
@@ -31,7 +31,7 @@ def nms(
         TypeError: the boxes are not float32.
     """
     dispatch.check_dtype("nms", boxes, torch.float32)
-    order = scores.sort(descending=True, stable=not dispatch.uses_numba(boxes))[1]
+    order = scores.sort(descending=True, stable=boxes.is_cuda)[1]
     boxes = boxes[order].contiguous()
     if dispatch.uses_numba(boxes):
         kept = suppress_overlapping_upright(boxes.numpy(), np.float32(iou_threshold), np.float32(offset))
