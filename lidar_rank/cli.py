@@ -16,7 +16,7 @@ from lidar_rank.config_files import check_before_import
 from lidar_rank.settings import prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
-_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view"}
+_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "doctor": "scans"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

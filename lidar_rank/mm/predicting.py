@@ -44,11 +44,6 @@ class Detector:
     nms_iou: float
 
     @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return next(self.model.parameters()).device
-
-    @property
     def view_angles_rad(self) -> np.ndarray:
         """Directions to look into so that a circle of radius ``x_max`` around the sensor is covered; 0 is the first.
 
