@@ -94,7 +94,7 @@ show_progress() {
 
 pip() {
   : >"$log" # to which pip appends more than it prints
-  # Code is compiled when it is first imported, which takes a minute less than to compile all of it now.
+  # Step 5 compiles what a start imports, which takes a minute less than to compile all of it now.
   .venv/bin/python -m pip install --log "$log" --progress-bar raw --no-compile -c requirements/constraints.txt "$@" 2>&1 |
     show_progress
 }
@@ -157,7 +157,11 @@ say "[3/5] Open3D" # alone, so that an interruption later does not cost this dow
 pip --no-deps open3d || fail_for_reason
 say "[4/5] mmdet3d and tools"
 pip --no-build-isolation -e ".[$extras]" || fail_for_reason
-say "[5/5] check"
+say "[5/5] check, and a first start"
 .venv/bin/python -m pip check || fail "these packages in .venv do not fit each other: 'make clean', then call this again"
+# Python keeps what it compiles here even if PYTHONDONTWRITEBYTECODE is set, with which every start would compile it again.
+PYTHONDONTWRITEBYTECODE='' .venv/bin/python -W ignore -c "
+import matplotlib.pyplot, torch._dynamo, torch.utils.tensorboard
+import lidar_rank.evaluation, lidar_rank.mm.running, lidar_rank.simulation" || fail "the packages in .venv do not load, see above"
 if has_gpu; then check_gpu; fi
 say "done; the commands are in .venv/bin (try .venv/bin/lidar-rank --help)"

@@ -20,6 +20,7 @@ from numba.core.dispatcher import Dispatcher
 from lidar_rank import sparse
 from lidar_rank.kernels.jit import keep_machine_code
 from lidar_rank.kitti.files import write_atomically
+from lidar_rank.mm.deferred import defer_imports
 from lidar_rank.settings import SKIP_VARIABLE, skipped_repairs
 
 # Methods that mmengine's own checkpoints name.
@@ -171,7 +172,7 @@ def apply() -> None:
     Raises:
         ValueError: ``LIDAR_RANK_SKIP`` names a repair that does not exist.
     """
-    skipped, known = skipped_repairs(), {sparse.repair_spconv.__name__, *(repair.__name__ for repair in REPAIRS)}
+    skipped, known = skipped_repairs(), {repair.__name__ for repair in (sparse.repair_spconv, defer_imports, *REPAIRS)}
     if not skipped <= known:
         raise ValueError(
             f"{SKIP_VARIABLE} names {', '.join(sorted(skipped - known))}; the repairs are {', '.join(sorted(known))}"

@@ -17,7 +17,7 @@ from mmengine.logging import MessageHub
 from numba.core.caching import FunctionCache
 
 from lidar_rank.kernels import jit
-from lidar_rank.mm import compat
+from lidar_rank.mm import compat, deferred
 
 from .conftest import CONFIGS
 
@@ -103,7 +103,7 @@ if not importlib.util.find_spec("mmcv._ext"):  # mmcv-lite: the host does not lo
                 raise AttributeError(name)
             return len
     sys.modules["mmcv._ext"] = Operators("mmcv._ext")
-import mmdet3d.datasets, mmdet3d.models, mmengine.runner, spconv.pytorch
+import mmdet3d.datasets, mmdet3d.evaluation, mmdet3d.models, mmengine.runner, spconv.pytorch
 from numba.core.dispatcher import Dispatcher
 
 def look():
@@ -143,6 +143,27 @@ print("RESULT", json.dumps([sparse_block.SparseConvTensor.__module__, "cumm" in 
 """
 
 
+# Prints which heavy packages an import of ours loads, and what of them the host gets when it uses them.
+HEAVY = """
+import json, sys, warnings
+warnings.simplefilter("ignore")
+import lidar_rank.mm, torch.distributed
+loaded = [name for name in lidar_rank.mm.deferred.DEFERRED if name in sys.modules]
+left = [name for name in ("fsdp", "optim") if name in vars(torch.distributed)]
+
+from mmdet.models.task_modules.assigners import hungarian_assigner
+from mmdet3d.evaluation.metrics import lyft_metric
+pairs = [index.tolist() for index in hungarian_assigner.linear_sum_assignment([[1.0, 2.0], [3.0, 1.0]])]
+table = lyft_metric.pd.DataFrame({"a": [1, 2]})["a"].tolist()
+
+from mmengine.registry import MODEL_WRAPPERS
+try:
+    MODEL_WRAPPERS.build(dict(type="MMFullyShardedDataParallel", module=torch.nn.Linear(1, 1)))
+except Exception as error:
+    print("RESULT", json.dumps([loaded, left, pairs, table, str(error)]))
+"""
+
+
 def listed_repairs() -> dict[str, list[str]]:
     """The table of the architecture page: each repair and the names that it changes."""
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", ARCHITECTURE.read_text(), re.MULTILINE)
@@ -159,7 +180,7 @@ def run(program: str, **variables: str) -> list:
 
 def test_import_changes_nothing_but_what_the_architecture_page_lists_and_each_can_be_left_out():
     listed = listed_repairs()
-    assert set(listed) == {"repair_spconv", *(repair.__name__ for repair in compat.REPAIRS)}
+    assert set(listed) == {"repair_spconv", "defer_imports", *(repair.__name__ for repair in compat.REPAIRS)}
     without, changed = run(LOOK, LIDAR_RANK_SKIP=", ".join(listed), LIDAR_RANK_SPARSE="spconv")
     assert without == []
     assert listed.pop("provide_to_host") == ["spconv", "spconv.pytorch"]  # nothing to do for spconv itself
@@ -170,6 +191,22 @@ def test_host_has_our_sparse_layers_unless_that_is_left_out():
     assert run(LAYERS, LIDAR_RANK_SPARSE="native") == ["lidar_rank.sparse.native.tensor", False]
     left_out = run(LAYERS, LIDAR_RANK_SPARSE="native", LIDAR_RANK_SKIP="provide_to_host")
     assert left_out == ["spconv.pytorch.core", True]
+
+
+def test_heavy_packages_of_the_host_are_loaded_when_they_are_used():
+    loaded, left, pairs, table, error = run(HEAVY)
+    assert (loaded, left) == ([], [])
+    assert (pairs, table) == ([[0, 1], [0, 1]], [1, 2])
+    assert "lidar_rank leaves out to start faster; set LIDAR_RANK_SKIP=defer_imports" in error
+
+
+def test_deferred_imports_can_be_left_out(monkeypatch):
+    with deferred.defer_imports():
+        assert type(sys.meta_path[0]).__module__ == deferred.__name__
+    finders = list(sys.meta_path)
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "defer_imports")
+    with deferred.defer_imports():
+        assert sys.meta_path == finders
 
 
 def test_unknown_repair_is_refused(monkeypatch):
