@@ -1,151 +1,120 @@
-"""Measure what each loss is worth: every row of a study on the same data with the same schedule, with several seeds.
+"""Measure what each loss is worth: every row of a study on the same data, each at its best setting, with several seeds.
 
-    python tools/ablation.py 3d                                # hours; start it again to go on where it stopped
-    python tools/ablation.py 3d --rows second/focal second/dr  # some rows only
-    python tools/ablation.py 2d --data bccd=/disk/BCCD         # where a data set lies
-    python tools/ablation.py 2d --report                       # write the page from the runs that are done
+    python tools/ablation.py 3d --phase tune            # hours; start it again to go on where it stopped
+    python tools/ablation.py 3d                         # the runs that the page shows, each with what tuning chose
+    python tools/ablation.py 3d --rows second/focal second/dr --jobs 4
+    python tools/ablation.py 2d --data bccd=/disk/BCCD  # where a data set lies
+    python tools/ablation.py 3d --slurm partition=cpu timeout_min=60  # one Slurm job for each run
+    python tools/ablation.py 2d --report                # write the page from the runs that are done
 
-tools/ablation.toml says what a study is. A run is one ``lidar-rank train`` in OUT/ROW/SEED, then a test on each data
-set, whose numbers go to result.json there. What is done is skipped, and a run that was killed resumes at its last
-epoch. Seeds are the outer loop, so that the page of the first seed has every row.
+tools/ablation.toml says what a study is. A run is one ``lidar-rank train`` in a folder of its own, which keeps the
+config, the weights and the log, then a test on each data set, whose numbers go to result.json there. What is done is
+skipped, and a run that was killed resumes at its last epoch. Each run has one thread; runs go side by side, one on each
+core. All rows of a seed start from the same random numbers, so that they are compared in pairs.
+
+Tuning tries every trial of every row, as many for each, and tests on the study's tuning data alone, which no page
+shows and no row is trained or tested on. The trial with the highest mean score is the setting of the row.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from lidar_rank.config_files import config_folder
-from lidar_rank.kitti.files import write_atomically
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbours
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from lidar_rank.kitti.files import write_atomically
+from tools.ablation_table import DataSet, Row, Study, read_studies
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "tools" / "ablation.toml"
 
 
 @dataclass(frozen=True)
-class DataSet:
-    """Data to train or test on."""
-
-    name: str
-    title: str
-    variable: str
-    text: str = ""
-    root: str | None = None
-    simulate: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Row:
-    """A detector with a loss."""
-
-    name: str
-    config: str
-    data: str
-    tests: list[str]
-    seeds: int
-    loss: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def detector(self) -> str:
-        """Whose first row this one is compared with."""
-        return self.name.partition("/")[0]
-
-    @property
-    def arguments(self) -> list[str]:
-        """The config and its loss, as ``lidar-rank`` takes them."""
-        return [os.path.relpath(config_folder() / self.config), *(["--loss", self.loss] if self.loss else [])]
-
-
-class Study:
-    """One page of results and what is on it."""
-
-    def __init__(self, name: str, table: dict[str, Any]) -> None:
-        self.name = name
-        self.page = ROOT / table["page"]
-        self.title, self.text, self.score = table["title"], table["text"].strip(), table["score"]
-        self.scale, self.columns = table.get("scale", 1), table["columns"]
-        self.options, self.test_options = table.get("options", {}), table.get("test_options", {})
-        self.data_sets = {key: DataSet(name=key, **entry) for key, entry in table["data_sets"].items()}
-        usual = {key: table[key] for key in ("data", "tests", "seeds") if key in table}
-        self.rows = {key: _row(key, {**usual, **entry}, self.options) for key, entry in table["rows"].items()}
-
-
-def _row(name: str, entry: dict[str, Any], options: dict[str, Any]) -> Row:
-    entry.setdefault("tests", [entry["data"]])
-    return Row(name=name, **{**entry, "options": {**options, **entry.get("options", {})}})
-
-
-@dataclass(frozen=True)
 class Run:
-    """One training and its tests."""
+    """One training and its tests.
+
+    Attributes:
+        row: What is trained, with the settings of this run.
+        seed: Of weights, order and augmentation.
+        folder: Where everything goes.
+        data: What it is trained on.
+        tests: What it is tested on.
+    """
 
     row: Row
     seed: int
     folder: Path
-    simulate: dict[str, Any] | None
+    data: DataSet
+    tests: tuple[DataSet, ...]
 
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the numbers of a run."""
-        row = {key: value for key, value in asdict(self.row).items() if key not in ("tests", "seeds")}
-        return {**row, "simulate": self.simulate}
+        row = {key: value for key, value in asdict(self.row).items() if key not in ("tests", "seeds", "trials")}
+        return {**row, "simulate": self.data.simulate}
 
-    def result(self) -> dict[str, dict[str, float]] | None:
-        """Metrics by data set, in percent, or None before the first test is done."""
+    def result(self) -> dict[str, Any]:
+        """``seconds`` of training, and metrics in percent by data set; empty before the first test is done."""
         path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else None
+        return json.loads(path.read_text()) if path.exists() else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do the runs that are missing, and write the page after each."""
+    from tools.ablation_page import write_page
+
     options = _arguments(arguments)
     study: Study = options.study
-    runs = list(_runs(study, options))
+    tuning = list(_tuning_runs(study, options))
+    runs = tuning if options.phase == "tune" else list(_final_runs(study, options))
     for run in runs:
         _check_begun(run)
     failed = []
     if not options.report:
-        roots = _make_data(study, options)
-        for run in runs:
-            tests = [name for name in run.row.tests if name in roots and name not in (run.result() or {})]
-            if run.row.name in options.rows and run.row.data in roots and tests:
-                try:
-                    _do(run, study, roots, tests)
-                except (subprocess.CalledProcessError, ValueError, OSError) as error:
-                    failed.append(f"{run.row.name} with seed {run.seed}: {error}")
-                _write_page(study, runs, options)
-    _write_page(study, runs, options)
+        roots = _make_data(study, runs, options)
+        for wave in _waves(runs, options.rows):
+            failed += _do_all(wave, study, roots, options, lambda: _show(study, runs, options))
+    _show(study, runs, options)
     if failed:
-        raise SystemExit("\n".join(["ablation: these runs failed; start again to retry them", *failed]))
+        raise SystemExit("\n".join(["ablation: these runs failed; start again to retry them", *sorted(failed)]))
+    if options.phase == "final":
+        write_page(study, runs, tuning, options)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", help="name of a study in the table of studies, such as 2d")
+    parser.add_argument("--phase", choices=("tune", "final"), default="final", help="default final")
     parser.add_argument("--studies", type=Path, default=STUDIES, help="table of studies (default tools/ablation.toml)")
     parser.add_argument("--out", type=Path, help="runs and simulated data (default work_dirs/ablation_STUDY)")
     parser.add_argument("--page", type=Path, help="file to write (default that of the study)")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help="default all")
     parser.add_argument("--seeds", type=int, metavar="N", help="seeds of a row (default that of the study)")
     parser.add_argument("--data", nargs="+", default=[], metavar="NAME=DIR", help="where data sets lie")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), metavar="N", help="runs side by side (default cores)"
+    )
+    parser.add_argument(
+        "--slurm", nargs="*", metavar="KEY=VALUE", help="a Slurm job for each run, with settings of submitit"
+    )
     parser.add_argument("--report", action="store_true", help="only write the page")
     options = parser.parse_args(arguments)
-    tables = tomllib.loads(options.studies.read_text())
-    if options.study not in tables:
-        parser.error(f"{options.studies} has no study {options.study!r}, it has {', '.join(tables)}")
-    options.study = Study(options.study, tables[options.study])
+    studies = read_studies(options.studies)
+    if options.study not in studies:
+        parser.error(f"{options.studies} has no study {options.study!r}, it has {', '.join(studies)}")
+    options.study = studies[options.study]
+    if options.phase == "tune" and not options.study.tuning:
+        parser.error(f"the study {options.study.name} has no tuning")
     options.out = options.out or Path("work_dirs") / f"ablation_{options.study.name}"
     options.page = options.page or options.study.page
     options.rows = options.rows or list(options.study.rows)
@@ -160,174 +129,252 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
-    """Seed by seed, so that a page is fair whenever it is written."""
-    seeds = {name: options.seeds or row.seeds for name, row in study.rows.items()}
-    for seed in range(max(seeds.values())):
-        for name, row in study.rows.items():
-            if seed < seeds[name]:
-                yield Run(row, seed, options.out / name / str(seed), study.data_sets[row.data].simulate)
+def _tuning_runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
+    """Every trial of every row, tested on the tuning data and on nothing else."""
+    if not study.tuning:
+        return
+    data = (study.data_sets[study.tuning.data],)
+    for seed in range(study.tuning.seeds):
+        for row in study.rows.values():
+            for number, trial in enumerate(row.trials):
+                folder = options.out / "tune" / row.name / str(number) / str(seed)
+                yield Run(row.with_options(trial), seed, folder, study.data_sets[row.data], data)
 
 
-def _root(data: DataSet, options: argparse.Namespace) -> str | None:
+def _final_runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
+    """Seed by seed, so that a page is fair whenever it is written, of the rows whose tuning is done."""
+    rows = [
+        row.with_options(choice) for row in study.rows.values() if (choice := choose(study, row, options)) is not None
+    ]
+    tests = {row.name: tuple(study.data_sets[name] for name in row.tests) for row in rows}
+    for seed in range(max((options.seeds or row.seeds for row in rows), default=0)):
+        for row in rows:
+            if seed < (options.seeds or row.seeds):
+                yield Run(row, seed, options.out / row.name / str(seed), study.data_sets[row.data], tests[row.name])
+
+
+def choose(study: Study, row: Row, options: argparse.Namespace) -> dict[str, Any] | None:
+    """The best trial of a row by its mean score on the tuning data, or None while a trial is missing.
+
+    A row without trials takes those of ``row.tuned_as``, or needs none.
+    """
+    tuned = study.rows[row.tuned_as] if row.tuned_as else row
+    if not study.tuning or not tuned.trials:
+        return {}
+    scores = []
+    for trial in range(len(tuned.trials)):
+        of_seed = []
+        for seed in range(study.tuning.seeds):
+            path = options.out / "tune" / tuned.name / str(trial) / str(seed) / "result.json"
+            found = json.loads(path.read_text()) if path.exists() else {}
+            if study.tuning.data not in found:
+                if row.name in options.rows and options.phase == "final" and not options.report:
+                    raise SystemExit(
+                        f"ablation: the tuning of {tuned.name} is not done ({path} is missing): "
+                        f"python tools/ablation.py {study.name} --phase tune --rows {tuned.name}"
+                    )
+                return None
+            of_seed.append(found[study.tuning.data]["metrics"][study.score])
+        scores.append(mean(of_seed))
+    return tuned.trials[scores.index(max(scores))]
+
+
+def _waves(runs: Sequence[Run], rows: Sequence[str]) -> list[list[Run]]:
+    """Runs that start from random weights, then those that start from the weights of another row."""
+    wanted = [run for run in runs if run.row.name in rows]
+    return [[run for run in wanted if not run.row.start], [run for run in wanted if run.row.start]]
+
+
+def root_of(data: DataSet, options: argparse.Namespace) -> str | None:
+    """Where a data set lies or is to be simulated, or None."""
     return options.data.get(data.name) or data.root or (str(options.out / data.name) if data.simulate else None)
 
 
-def _make_data(study: Study, options: argparse.Namespace) -> dict[str, Path]:
-    """Roots of the data sets that the rows need and that there are; simulate what does not lie elsewhere."""
+def _make_data(study: Study, runs: Iterable[Run], options: argparse.Namespace) -> dict[str, Path]:
+    """Roots of the data sets that the runs need and that there are; simulate what does not lie elsewhere."""
     roots = {}
-    needed = {name for row in options.rows for name in (study.rows[row].data, *study.rows[row].tests)}
+    needed = {data.name for run in runs if run.row.name in options.rows for data in (run.data, *run.tests)}
     for name, data in study.data_sets.items():
         if name not in needed:
             continue
-        root = Path(_root(data, options) or "")
+        root = Path(root_of(data, options) or "")
         if data.simulate and name not in options.data and not (root / "kitti_infos_val.pkl").exists():
             _simulate(root, **data.simulate)
-        if _root(data, options) and root.is_dir():
+        if root_of(data, options) and root.is_dir():
             roots[name] = root.absolute()
         else:
             print(f"ablation: no data set {name}, nothing is trained or tested on it; --data {name}=DIR names it")
     return roots
 
 
-def _simulate(root: Path, scans: int, held: int, images: bool) -> None:
+def _simulate(root: Path, scans: int, held: int, seed: int, images: bool) -> None:
     from lidar_rank.kitti import prepare_kitti
     from lidar_rank.simulation import simulate_kitti
     from lidar_rank.simulation.camera import IMAGE_SIZE
 
-    simulate_kitti(root, scans=scans + held, seed=0, val=held, images=images, jobs=1)
+    simulate_kitti(root, scans=scans + held, seed=seed, val=held, images=images, jobs=1)
     prepare_kitti(root, image_size=None if images else IMAGE_SIZE)
 
 
-def _do(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[str]) -> None:
+def _do_all(
+    runs: Iterable[Run], study: Study, roots: dict[str, Path], options: argparse.Namespace, after_each: Any
+) -> list[str]:
+    """Do the runs that are not done, side by side; return a line for each that failed."""
+    missing = {
+        run: tests
+        for run in runs
+        if run.data.name in roots
+        and (tests := [data for data in run.tests if data.name in roots and data.name not in run.result()])
+    }
+    failed = []
+    with _executor(options) as executor:
+        started = {executor.submit(_do, run, study, roots, tests): run for run, tests in missing.items()}
+        for future in _finished(started):
+            run = started[future]
+            try:
+                future.result()
+            except (subprocess.CalledProcessError, ValueError, OSError) as error:
+                failed.append(f"{run.folder}: {error}")
+            after_each()
+    return failed
+
+
+def _executor(options: argparse.Namespace) -> Any:
+    """What runs functions elsewhere: processes on this computer, or jobs of Slurm."""
+    os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")  # one thread a run is fastest in all
+    if options.slurm is None:
+        return ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn"))
+    import submitit  # on clusters only
+
+    executor = submitit.AutoExecutor(folder=options.out / "slurm")
+    settings = dict(word.partition("=")[::2] for word in options.slurm)
+    executor.update_parameters(**{key: int(value) if value.isdigit() else value for key, value in settings.items()})
+    return _Batch(executor)
+
+
+class _Batch:
+    """A submitit executor with the context manager that a pool of processes has."""
+
+    def __init__(self, executor: Any) -> None:
+        self.submit = executor.submit
+
+    def __enter__(self) -> "_Batch":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Jobs of Slurm live on their own."""
+
+
+def _finished(started: Iterable[Any]) -> Iterator[Any]:
+    """Futures as they are done; jobs of submitit are asked every ten seconds."""
+    waiting = list(started)
+    if all(isinstance(future, Future) for future in waiting):
+        yield from as_completed(waiting)
+        return
+    while waiting:
+        done = [job for job in waiting if job.done()]
+        yield from done
+        waiting = [job for job in waiting if job not in done]
+        if waiting and not done:
+            time.sleep(10)
+
+
+def _do(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[DataSet]) -> None:
     """Train a run that has no result, then test it."""
-    data, result = study.data_sets[run.row.data], run.result()
-    if result is None:
+    result = run.result()
+    if not result:
         run.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(run.folder / "run.json", (json.dumps(run.settings, indent=2) + "\n").encode())
-        command = [sys.executable, "-m", "lidar_rank.cli", "train", *run.row.arguments, "--resume"]
-        command += ["--work-dir", str(run.folder), "--seed", str(run.seed), *_options(run.row.options)]
-        subprocess.run(command, check=True, env={**os.environ, data.variable: str(roots[data.name])})
-    for name in tests:
-        result = {**(result or {}), name: _measure(run, study, study.data_sets[name], roots[name])}
+        started = time.monotonic()
+        _lidar_rank(
+            run, "train", "--resume", "--seed", str(run.seed), *options_as_words(_training_options(run)), roots=roots
+        )
+        result = {"seconds": round(time.monotonic() - started)}
+    for data in tests:
+        result |= {data.name: _measure(run, study, data, roots)}
         write_atomically(run.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+
+
+def _training_options(run: Run) -> dict[str, Any]:
+    if not run.row.start:
+        return run.row.options
+    depth = len(Path(run.row.name).parts) + 1
+    return {
+        **run.row.options,
+        "load_from": str(_checkpoint(run.folder.parents[depth - 1] / run.row.start / str(run.seed))),
+    }
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder / Path((folder / "last_checkpoint").read_text().strip()).name
+
+
+def _lidar_rank(run: Run, command: str, *words: str, roots: dict[str, Path], data: DataSet | None = None) -> None:
+    data = data or run.data
+    folder = run.folder if command == "train" else run.folder / f"test_{data.name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    line = [sys.executable, "-m", "lidar_rank.cli", command, *run.row.arguments]
+    with (folder / f"{command}.log").open("ab") as log:
+        subprocess.run(
+            [*line, "--work-dir", str(folder), *words],
+            check=True,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, data.variable: str(roots[data.name])},
+        )
 
 
 def _check_begun(run: Run) -> None:
     """Refuse a folder that was begun with other settings: its numbers would not compare."""
     path = run.folder / "run.json"
-    if path.exists() and json.loads(path.read_text()) != run.settings:
+    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(run.settings)):
         raise SystemExit(f"ablation: {run.folder} was begun with other settings ({path} has them); name another --out")
 
 
-def _options(options: dict[str, Any]) -> list[str]:
+def options_as_words(options: dict[str, Any]) -> list[str]:
     """Settings as the command line takes them, each one word."""
-    words = [f"{key}={value!r}".replace(", ", ",") for key, value in options.items()]
+    words = [f"{key}={value!r}".replace(", ", ",").replace(": ", ":") for key, value in options.items()]
     return ["--cfg-options", *words] if words else []
 
 
-def _measure(run: Run, study: Study, data: DataSet, root: Path) -> dict[str, float]:
-    """Metrics of a data set's test frames and, where a column shows them, shares of reversed pairs, in percent."""
-    from lidar_rank.analysis import Diagnosis
-    from lidar_rank.mm import running
+def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> dict[str, Any]:
+    """Metrics of a data set's test frames in percent, shares of reversed pairs, and the score of resampled frames."""
+    from tools.ablation_page import resampled_scores
 
-    checkpoint = str(run.folder / Path((run.folder / "last_checkpoint").read_text().strip()).name)
+    folder = run.folder / f"test_{data.name}"
+    results, root = folder / "results", roots[data.name]
     options = {**run.row.options, **study.test_options}
-    folder, found = run.folder / f"test_{data.name}", run.folder / f"test_{data.name}.json"
-    if not any(key.startswith("reversed/") for keys in study.columns.values() for key in keys):
+    if study.resampled:
+        options["test_evaluator.result_dir"] = str(results)
+    if any(key.startswith("reversed/") for keys in study.columns.values() for key in keys):
+        metrics = _analyze(run, study, data, roots, options)
+    else:
+        from lidar_rank.mm import running
+
         os.environ[data.variable] = str(root)
-        config = str(config_folder() / run.row.config)
-        metrics = running.test(config, checkpoint, loss=run.row.loss, work_dir=str(folder), options=options)
-        return {key: study.scale * value for key, value in metrics.items()}
-    command = [sys.executable, "-m", "lidar_rank.cli", "analyze", *run.row.arguments, checkpoint]
-    command += ["--work-dir", str(folder), "--out", str(found), *_options(options)]
-    subprocess.run(command, check=True, env={**os.environ, data.variable: str(root)})
-    diagnosis = Diagnosis.from_json(json.loads(found.read_text()))
+        config, loss = run.row.arguments[0], run.row.loss
+        metrics = running.test(config, str(_checkpoint(run.folder)), loss=loss, work_dir=str(folder), options=options)
+        metrics = {key: study.scale * value for key, value in metrics.items()}
+    resampled = resampled_scores(results, root, run.row.arguments[0], study) if study.resampled else []
+    return {"metrics": metrics, "resampled": resampled}
+
+
+def _analyze(
+    run: Run, study: Study, data: DataSet, roots: dict[str, Path], options: dict[str, Any]
+) -> dict[str, float]:
+    from lidar_rank.analysis import read_diagnosis
+
+    found = run.folder / f"test_{data.name}" / "diagnosis.json"
+    checkpoint = str(_checkpoint(run.folder))
+    _lidar_rank(run, "analyze", checkpoint, "--out", str(found), *options_as_words(options), roots=roots, data=data)
+    diagnosis = read_diagnosis(found)
     metrics = {key: study.scale * value for key, value in diagnosis.metrics.items()}
     return metrics | {f"reversed/{kind}": 100 * count.ratio for kind, count in vars(diagnosis.pairs).items()}
 
 
-def _write_page(study: Study, runs: Sequence[Run], options: argparse.Namespace) -> None:
-    parts = [_introduction(study, runs, options)]
-    parts += [_section(study, data, runs) for data in study.data_sets.values() if _results(runs, data)]
-    parts.append(_commands(study, options))
-    options.page.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(options.page, "\n".join(parts).encode())
-
-
-def _introduction(study: Study, runs: Sequence[Run], options: argparse.Namespace) -> str:
-    done = sum(run.result() is not None for run in runs)
-    given = " --data " + " ".join(f"{name}={root}" for name, root in options.data.items()) if options.data else ""
-    return f"""# {study.title}
-
-{study.text}
-± is the standard deviation over seeds.
-
-{done} of {len(runs)} runs are done.
-```
-python tools/ablation.py {study.name}{given}
-```
-does the others and writes this page anew.
-"""
-
-
-def _results(runs: Sequence[Run], data: DataSet) -> dict[str, list[dict[str, float]]]:
-    """Metrics on a data set, seed by seed, of every row that has any."""
-    results: dict[str, list[dict[str, float]]] = {}
-    for run in runs:
-        result = run.result() or {}
-        if data.name in result:
-            results.setdefault(run.row.name, []).append(result[data.name])
-    return results
-
-
-def _section(study: Study, data: DataSet, runs: Sequence[Run]) -> str:
-    lines = [f"## {data.title}", *([data.text] if data.text else []), ""]
-    lines += [f"| loss | seeds | {' | '.join(study.columns)} |", "| --- " * (2 + len(study.columns)) + "|"]
-    results = _results(runs, data)
-    for row in study.rows:
-        if row in results:
-            cells = (" / ".join(_cell(results[row], key) for key in keys) for keys in study.columns.values())
-            lines.append(f"| {row} | {len(results[row])} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _behind(study, results)]) + "\n"
-
-
-def _cell(results: list[dict[str, float]], key: str) -> str:
-    values, digits = [result[key] for result in results], 2 if key.startswith("reversed") else 1
-    return f"{mean(values):.{digits}f}" + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
-
-
-def _behind(study: Study, results: dict[str, list[dict[str, float]]]) -> str:
-    """A sentence on the rows whose mean is not above that of the first row of their detector."""
-    means = {row: mean(result[study.score] for result in own) for row, own in results.items()}
-    first = {row.detector: name for name, row in reversed(study.rows.items())}
-    behind = [
-        row
-        for row in study.rows
-        if row in means and row != (other := first[study.rows[row].detector]) and means[row] <= means.get(other, -1)
-    ]
-    return f"Not above the first row of their detector in `{study.score}`: {', '.join(behind) or 'none'}."
-
-
-def _commands(study: Study, options: argparse.Namespace) -> str:
-    """What trains every row, as a reader would type it."""
-    lines = [
-        "## Commands",
-        "SEED is 0, 1 and so on; `tools/ablation.py` gives these commands and tests afterwards.",
-        "```",
-    ]
-    if study.options:
-        _, *words = _options(study.options)
-        lines.append('OPTIONS="' + " \\\n  ".join(words) + '"')
-    for name, row in study.rows.items():
-        data = study.data_sets[row.data]
-        own = {key: value for key, value in row.options.items() if study.options.get(key) != value}
-        words = ["--cfg-options", *(["$OPTIONS"] if study.options else []), *_options(own)[1:]]
-        lines.append(
-            f"{data.variable}={_root(data, options)} lidar-rank train {' '.join(row.arguments)} --seed SEED"
-            f"{' ' + ' '.join(words) if words[1:] else ''}  # {name}"
-        )
-    return "\n".join([*lines, "```", ""])
+def _show(study: Study, runs: Sequence[Run], options: argparse.Namespace) -> None:
+    done = sum(bool(run.result()) for run in runs)
+    print(f"ablation {study.name}: {done} of {len(runs)} runs of phase {options.phase} are done", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,15 @@
 
 import json
 import subprocess
+from concurrent.futures import Future
 
+import numpy as np
 import pytest
 
 from lidar_rank.config_files import config_folder, losses_in_text
-from tools import ablation
+from lidar_rank.kitti import read_kitti_labels
+from tools import ablation, ablation_page
+from tools.ablation_table import Study, read_studies
 
 STUDY = """
 [tiny]
@@ -34,31 +38,83 @@ variable = "CARS_ROOT"
 "ssd/own" = {config = "ssd/ssd300_r18_small_bccd.py", seeds = 1}
 """
 
+TUNED = """
+[tuned]
+page = "docs/tuned.md"
+title = "Tuned losses"
+text = "Few."
+seeds = 2
+score = "ap"
+data = "train"
+tests = ["test"]
+tuning = { data = "train", trials = 2 }
+columns = { AP = ["ap"] }
+[tuned.data_sets.train]
+title = "Train"
+variable = "KITTI_ROOT"
+simulate = { scans = 1, held = 1, seed = 5, images = false }
+[tuned.data_sets.test]
+title = "Test"
+variable = "KITTI_ROOT"
+simulate = { scans = 1, held = 1, seed = 6, images = false }
+[tuned.rows]
+"second/focal" = { config = "second/second_kitti-car_tiny.py", trials = [{ "w" = 1.0 }, { "w" = 2.0 }] }
+"second/dr" = { config = "second/second_kitti-car_tiny.py", loss = "dr", trials = [{ "w" = 1.0 }, { "w" = 0.1 }] }
+"long/focal" = { config = "second/second_kitti-car_tiny.py", tuned_as = "second/focal", start = "second/focal" }
+"""
+
+
+class Inline:
+    """Runs what is submitted at once, in this process."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        future = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """Run the script on a study of three rows, with trainings that fail where ``run.fails`` says, and no test."""
-    (tmp_path / "cells").mkdir()
-    (tmp_path / "studies.toml").write_text(STUDY)
+    """Run the script on a small study: trainings fail where ``run.fails`` says, and what tests measure is made up."""
+    for name in ("cells", "train", "test"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "studies.toml").write_text(STUDY + TUNED)
     trained, tested = [], []
 
-    def train(command, check, env):
+    def train(command, check, env, stdout, stderr):  # noqa: ARG001
         assert check
         trained.append((command, env))
         if run.fails and run.fails in command:
             raise subprocess.CalledProcessError(1, "lidar-rank train")
+        (folder := ablation.Path(command[command.index("--work-dir") + 1])).mkdir(exist_ok=True)
+        (folder / "last_checkpoint").write_text("elsewhere/epoch_1.pth")
 
-    def measure(one, study, data, root):  # noqa: ARG001
+    def measure(one, study, data, roots):  # noqa: ARG001
         tested.append((one.row.name, data.name))
-        return {"ap": 40.0 + one.seed if one.row.loss else 41.5, "ap50": 80.0, "ap75": 30.25}
+        if study.name == "tuned":
+            ap = 50.0 + one.seed + {"w": 0.0, **one.row.options}["w"] * (-1 if one.row.loss else 1)
+        else:
+            ap = 40.0 + one.seed if one.row.loss else 41.5
+        return {"metrics": {"ap": ap, "ap50": 80.0, "ap75": 30.25}, "resampled": []}
 
-    def run(*arguments: object) -> str:
+    def run(*arguments: object, study: str = "tiny") -> str:
         trained.clear()
         tested.clear()
         where = ["--studies", tmp_path / "studies.toml", "--out", tmp_path / "out", "--page", tmp_path / "page.md"]
-        ablation.main(list(map(str, ["tiny", *where, *arguments])))
-        return (tmp_path / "page.md").read_text()
+        ablation.main(list(map(str, [study, *where, *arguments])))
+        page = tmp_path / "page.md"
+        return page.read_text() if page.exists() else ""
 
+    monkeypatch.setattr(ablation, "_executor", lambda options: Inline())  # noqa: ARG005
     monkeypatch.setattr(ablation.subprocess, "run", train)
     monkeypatch.setattr(ablation, "_measure", measure)
     run.fails, run.trained, run.tested = "", trained, tested
@@ -66,10 +122,9 @@ def run(monkeypatch, tmp_path):
 
 
 def test_every_row_is_a_config_that_takes_its_loss():
-    tables = ablation.tomllib.loads(ablation.STUDIES.read_text())
-    assert set(tables) == {"2d", "3d"}
-    for name, table in tables.items():
-        study = ablation.Study(name, table)
+    studies = read_studies(ablation.STUDIES)
+    assert set(studies) == {"2d", "3d", "epochs"}
+    for study in studies.values():
         for row in study.rows.values():
             assert row.loss is None or row.loss in losses_in_text(config_folder() / row.config), row.name
             assert {row.data, *row.tests} <= set(study.data_sets), row.name
@@ -88,12 +143,11 @@ def test_trains_seed_by_seed_what_is_left_and_writes_the_page(run, tmp_path):
     page = run("--data", data)
     assert [name for name, _ in run.tested] == ["retina/focal", "retina/dr"], "the second seed of two rows"
     lines = page.splitlines()
-    assert "5 of 5 runs are done." in lines
+    assert "5 of 5 runs are done; their training took 0.0 hours of one core." in lines
     assert f"python tools/ablation.py tiny --data {data}" in lines
-    assert "| retina/focal | 2 | 41.5 ± 0.0 | 80.0 ± 0.0 / 30.2 ± 0.0 |" in lines
-    assert "| retina/dr | 2 | 40.5 ± 0.7 | 80.0 ± 0.0 / 30.2 ± 0.0 |" in lines
-    assert "| ssd/own | 1 | 41.5 | 80.0 / 30.2 |" in lines
-    assert "Not above the first row of their detector in `ap`: retina/dr." in lines
+    assert "| retina/focal | 2 | 41.5 | 80.0 / 30.2 | - |" in lines
+    assert "| retina/dr | 2 | 40.5 | 80.0 / 30.2 | -1.0 (-1.5 to -0.5) |" in lines
+    assert "| ssd/own | 1 | 41.5 | 80.0 / 30.2 | - |" in lines
     assert "## Cars" not in lines
     assert 'OPTIONS="train_cfg.max_epochs=1 \\' in lines
     (dr,) = [line for line in lines if line.endswith("# retina/dr")]
@@ -120,12 +174,12 @@ def test_without_data_nothing_is_trained_and_one_line_says_so(run, capsys):
     page = run()
     assert not run.trained
     assert "no data set cells, nothing is trained or tested on it; --data cells=DIR names it" in capsys.readouterr().out
-    assert "0 of 5 runs are done." in page
+    assert "0 of 5 runs are done; " in page
 
 
 def test_a_run_that_fails_does_not_stop_the_others(run, tmp_path):
     run.fails = "dr"
-    with pytest.raises(SystemExit, match=r"these runs failed.*\nretina/dr with seed 0: .*\nretina/dr with seed 1: "):
+    with pytest.raises(SystemExit, match=r"these runs failed.*\n.*retina/dr/0: .*\n.*retina/dr/1: "):
         run("--data", f"cells={tmp_path / 'cells'}")
     assert [name for name, _ in run.tested] == ["retina/focal", "ssd/own", "retina/focal"]
 
@@ -154,7 +208,103 @@ def test_wrong_names_are_refused_with_the_right_ones(run, capsys):
 def test_a_report_runs_nothing(run, tmp_path):
     folder = tmp_path / "out" / "retina" / "focal" / "0"
     folder.mkdir(parents=True)
-    (folder / "result.json").write_text(json.dumps({"cells": {"ap": 12.34, "ap50": 1, "ap75": 2}}))
+    (folder / "result.json").write_text(
+        json.dumps({"seconds": 7200, "cells": {"metrics": {"ap": 12.34, "ap50": 1, "ap75": 2}, "resampled": []}})
+    )
     page = run("--report", "--data", f"cells={tmp_path / 'cells'}")
     assert not run.trained
-    assert "| retina/focal | 1 | 12.3 | 1.0 / 2.0 |" in page
+    assert "| retina/focal | 1 | 12.3 | 1.0 / 2.0 | - |" in page
+    assert "1 of 5 runs are done; their training took 2.0 hours of one core." in page
+
+
+def roots(tmp_path) -> list[str]:
+    return [f"{name}={tmp_path / name}" for name in ("train", "test")]
+
+
+def test_tuning_tries_every_trial_and_the_final_runs_take_the_best(run, tmp_path):
+    run("--phase", "tune", "--data", *roots(tmp_path), study="tuned")
+    assert run.tested == [("second/focal", "train")] * 2 + [("second/dr", "train")] * 2
+    page = run("--data", *roots(tmp_path), study="tuned")
+    assert {name for _, name in run.tested} == {"test"}
+    settings = {
+        path.parent.parent.name: json.loads(path.read_text())["options"] for path in tmp_path.glob("out/*/*/0/run.json")
+    }
+    assert settings == {"focal": {"w": 2.0}, "dr": {"w": 0.1}}
+    assert json.loads((tmp_path / "out/long/focal/0/run.json").read_text())["options"] == {"w": 2.0}
+    (start,) = [word for command, _ in run.trained[-2:-1] for word in command if word.startswith("load_from")]
+    assert start == f"load_from={str(tmp_path / 'out/second/focal/0/epoch_1.pth')!r}"
+    assert "| second/focal | w 1.0: 51.0; w 2.0: **52.0** |" in page
+    assert "| second/dr | w 1.0: 49.0; w 0.1: **49.9** |" in page
+
+
+def test_final_runs_wait_for_their_tuning(run, tmp_path):
+    with pytest.raises(SystemExit, match=r"tuning of second/focal is not done .* --phase tune --rows second/focal"):
+        run("--data", *roots(tmp_path), study="tuned")
+    run("--phase", "tune", "--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
+    run("--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
+    assert run.tested == [("second/focal", "test")] * 2
+
+
+def test_a_choice_cannot_change_once_final_runs_are_there(run, tmp_path):
+    for phase in ("tune", "final"):
+        run("--phase", phase, "--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
+    better = tmp_path / "out/tune/second/focal/0/0/result.json"
+    better.write_text(better.read_text().replace("51.0", "99.0"))
+    with pytest.raises(SystemExit, match="focal/0 was begun with other settings"):
+        run("--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            'tests = ["test"]',
+            'tests = ["train"]',
+            "row second/focal is tested on train, whose frames decide its settings",
+        ),
+        ("seed = 6", "seed = 5", "row second/focal is tested on test, whose frames decide its settings"),
+        (', { "w" = 0.1 }]', "]", "row second/dr has 1 trials, every row must have 2"),
+        (
+            "simulate = { scans = 1, held = 1, seed = 5, images = false }",
+            'root = "real"',
+            "simulated data only, not on train",
+        ),
+        ('start = "second/focal"', 'start = "focal"', "row long/focal: there is no row focal"),
+    ],
+)
+def test_nothing_can_be_chosen_on_test_frames_or_with_more_trials(old, new, message):
+    table = ablation_table(TUNED.replace(old, new, 1))
+    with pytest.raises(ValueError, match=message):
+        Study("tuned", table)
+
+
+def ablation_table(text: str) -> dict:
+    from tools.ablation_table import tomllib
+
+    return tomllib.loads(text)["tuned"]
+
+
+def test_interval_of_a_difference_covers_seeds_and_frames():
+    generator = np.random.default_rng(3)
+    frames = generator.normal(0, 3, 200)  # the draws of frames move both rows alike
+    focal = [70 + seed + frames for seed in (-2.0, 0.0, 2.0)]
+    better = [row + 1.5 for row in focal]
+    assert np.allclose(ablation_page.difference(better, focal), 1.5), "pairs cancel what both rows share"
+    noisy = [row + generator.normal(1.5, 1.0) for row in focal]
+    low, high = ablation_page.difference(noisy, focal)
+    gaps = [float((own - other).mean()) for own, other in zip(noisy, focal, strict=True)]
+    assert min(gaps) <= low < np.mean(gaps) < high <= max(gaps)
+    alone = [generator.normal(70, 2, 200)]
+    low, high = ablation_page.difference(alone, [np.full(200, 70.0)])
+    assert (low, high) == pytest.approx(np.percentile(alone[0] - 70, [2.5, 97.5]))
+
+
+def test_frames_are_taken_as_often_as_they_are_drawn(tmp_path):
+    line = "Car 0 0 0 0 0 100 100 1.5 1.6 4 {} 1.6 20 0"
+    for frame, cars in (("000000", 1), ("000001", 0), ("000002", 2)):
+        (tmp_path / f"{frame}.txt").write_text("".join(f"{line.format(number)}\n" for number in range(cars)))
+    objects = read_kitti_labels(tmp_path, ["000000", "000001", "000002"])
+    taken = ablation_page._take(objects, np.array([2, 1, 2, 0]))
+    assert taken.frame_start.tolist() == [0, 2, 2, 4, 5]
+    assert taken.location_m[:, 0].tolist() == [0, 1, 0, 1, 0]
+    assert len(set(taken.frame_ids)) == 4

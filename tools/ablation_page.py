@@ -1,0 +1,217 @@
+"""The page of a study of tools/ablation.py: its tables, and how sure their differences are."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy import ndarray
+
+from lidar_rank.kitti.files import write_atomically
+from lidar_rank.kitti.labels import KittiObjects
+from tools.ablation_table import DataSet, Row, Study
+
+if TYPE_CHECKING:
+    from tools.ablation import Run
+
+# Draws of seeds for each draw of frames; with 200 draws of frames the ends of an interval are steady to its last digit.
+_SEED_DRAWS = 20
+
+
+def resampled_scores(results: Path, root: Path, config: str, study: Study) -> list[float]:
+    """The study's score on frames drawn with replacement, the same draws for every run on the data.
+
+    Args:
+        results: KITTI result files of a run.
+        root: KITTI root with their labels.
+        config: Config of the run, which has the range that the detector sees.
+        study: Its score is a KITTI metric, as ``kitti/Car/3d/R40/moderate``.
+
+    Returns:
+        One score for each draw.
+    """
+    from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti
+    from lidar_rank.kitti import list_frame_ids, read_kitti_labels, read_kitti_results
+    from lidar_rank.kitti.range import ignore_outside_range
+    from lidar_rank.mm.configs import load_config
+
+    _, class_name, metric, recall, difficulty = study.score.split("/")
+    frames, folder = list_frame_ids(results), root / "training"
+    detections = read_kitti_results(results, frames)
+    seen = load_config(config).test_evaluator.point_cloud_range
+    objects = ignore_outside_range(read_kitti_labels(folder / "label_2", frames), folder / "calib", seen)
+    rank = [each.name for each in DIFFICULTIES].index(difficulty)
+    generator = np.random.default_rng(0)
+    scores = []
+    for _ in range(study.resampled):
+        drawn = generator.integers(len(frames), size=len(frames))
+        result = evaluate_kitti(_take(objects, drawn), _take(detections, drawn), classes=[class_name])
+        scores.append(round(study.scale * result.ap_percent()[class_name][metric][recall][rank], 3))
+    return scores
+
+
+def _take(objects: KittiObjects, frames: ndarray) -> KittiObjects:
+    """A table of chosen frames, each as often as it is named."""
+    starts, counts = objects.frame_start[frames], np.diff(objects.frame_start)[frames]
+    bounds = np.concatenate([[0], np.cumsum(counts)])
+    rows = np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], counts)
+    columns = {name: getattr(objects, name)[rows] for name in KittiObjects.columns()}
+    return KittiObjects(tuple(f"{number:06d}" for number in range(len(frames))), bounds, **columns)
+
+
+def difference(own: Sequence[ndarray], other: Sequence[ndarray]) -> tuple[float, float]:
+    """The 95 % interval of the mean difference of two rows, by the paired bootstrap over seeds and frames.
+
+    Args:
+        own: For each seed the scores of the draws of frames, ``(draw,)``; one score where frames are not drawn.
+        other: The same of the row that it is compared with, seed by seed.
+
+    Returns:
+        Lower and upper end, the 2.5 and the 97.5 percentile of the mean over drawn seeds (Efron and Tibshirani, An
+        Introduction to the Bootstrap, 1993, chapter 13).
+    """
+    differences = np.stack(own) - np.stack(other)  # seed, draw of frames
+    seeds, _ = differences.shape
+    drawn = np.random.default_rng(0).integers(seeds, size=(_SEED_DRAWS * (1 if seeds > 1 else 0) or 1, seeds))
+    means = differences[drawn].mean(axis=1) if seeds > 1 else differences
+    return tuple(np.percentile(means, [2.5, 97.5]))
+
+
+def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], options: argparse.Namespace) -> None:
+    """Write the page of a study from the runs that are done.
+
+    Args:
+        study: What the page is about.
+        runs: Its final runs, seed by seed.
+        tuning: Its tuning runs.
+        options: The command line of tools/ablation.py.
+    """
+    parts = [_introduction(study, runs, tuning, options)]
+    parts += [_section(study, data, runs) for data in study.data_sets.values() if _results(runs, data)]
+    parts += [
+        *([_tuning(study, tuning)] if any(run.result() for run in tuning) else []),
+        _commands(study, runs, options),
+    ]
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(options.page, "\n".join(parts).encode())
+
+
+def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], options: argparse.Namespace) -> str:
+    done = [run for run in (*tuning, *runs) if run.result()]
+    hours = sum(run.result()["seconds"] for run in done) / 3600
+    given = " --data " + " ".join(f"{name}={root}" for name, root in options.data.items()) if options.data else ""
+    drawn = "seeds and frames; with one seed it covers the choice of frames alone" if study.resampled else "seeds"
+    tune = f"python tools/ablation.py {study.name} --phase tune{given}\n" if study.tuning else ""
+    return f"""# {study.title}
+
+{study.text}
+Differences are those to the first row of the detector, with the 95 % interval of a paired bootstrap over {drawn}:
+each seed of a row is compared with the same seed of the first row.
+
+{len(done)} of {len(runs) + len(tuning)} runs are done; their training took {hours:.1f} hours of one core.
+```
+{tune}python tools/ablation.py {study.name}{given}
+```
+does the others and writes this page anew.
+"""
+
+
+def _results(runs: Sequence["Run"], data: DataSet) -> dict[str, dict[int, dict[str, Any]]]:
+    """Results on a data set, by row and seed."""
+    results: dict[str, dict[int, dict[str, Any]]] = {}
+    for run in runs:
+        if data.name in run.result():
+            results.setdefault(run.row.name, {})[run.seed] = run.result()[data.name]
+    return results
+
+
+def _section(study: Study, data: DataSet, runs: Sequence["Run"]) -> str:
+    lines = [f"## {data.title}", *([data.text] if data.text else []), ""]
+    lines += [f"| loss | seeds | {' | '.join(study.columns)} | difference |"]
+    lines += ["| --- | --- " + "| ---: " * (1 + len(study.columns)) + "|"]
+    results = _results(runs, data)
+    first = {row.detector: name for name, row in reversed(study.rows.items())}
+    for name, row in study.rows.items():
+        if name in results:
+            metrics = [result["metrics"] for result in results[name].values()]
+            cells = [" / ".join(_cell(metrics, key) for key in keys) for keys in study.columns.values()]
+            cells.append(_difference(study, results[name], results.get(first[row.detector], {})))
+            lines.append(f"| {name} | {len(metrics)} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(metrics: Sequence[dict[str, float]], key: str) -> str:
+    values = [each[key] for each in metrics if key in each]
+    return f"{mean(values):.{2 if key.startswith('reversed') else 1}f}" if values else "-"
+
+
+def _difference(study: Study, own: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]]) -> str:
+    seeds = sorted(own.keys() & other.keys())
+    if not seeds or own is other:
+        return "-"
+    gap = mean(own[seed]["metrics"][study.score] - other[seed]["metrics"][study.score] for seed in seeds)
+    low, high = difference(*([_draws(study, result[seed]) for seed in seeds] for result in (own, other)))
+    return f"{gap:+.1f} ({low:+.1f} to {high:+.1f})" if high > low else f"{gap:+.1f}"
+
+
+def _draws(study: Study, result: dict[str, Any]) -> ndarray:
+    return np.array(result["resampled"] or [result["metrics"][study.score]])
+
+
+def _tuning(study: Study, tuning: Sequence["Run"]) -> str:
+    assert study.tuning is not None
+    lines = [
+        "## Tuning",
+        f"`{study.score}` of each trial on held-out frames that no other table of this page uses. The best trial of a",
+        "row, in bold, is its setting in all tables.",
+        "",
+        "| row | trial |",
+        "| --- | --- |",
+    ]
+    scores: dict[str, dict[str, list[float]]] = {}
+    for run in tuning:
+        if study.tuning.data in run.result():
+            trial = study.rows[run.row.name].trials[int(run.folder.parent.name)]
+            score = run.result()[study.tuning.data]["metrics"][study.score]
+            scores.setdefault(run.row.name, {}).setdefault(_words(trial), []).append(score)
+    for row, trials in scores.items():
+        best = max(trials, key=lambda trial: mean(trials[trial]))
+        cells = (
+            f"{trial}: {'**' * (trial == best)}{mean(found):.1f}{'**' * (trial == best)}"
+            for trial, found in trials.items()
+        )
+        lines.append(f"| {row} | {'; '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _words(options: dict[str, Any]) -> str:
+    """Settings, each by the last word of its name."""
+    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in options.items()) or "as in the config"
+
+
+def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) -> str:
+    """What trains every row, as a reader would type it."""
+    from tools.ablation import options_as_words, root_of
+
+    lines = [
+        "## Commands",
+        "SEED is 0, 1 and so on; `tools/ablation.py` gives these commands and tests afterwards.",
+        "```",
+    ]
+    if study.options:
+        _, *words = options_as_words(study.options)
+        lines.append('OPTIONS="' + " \\\n  ".join(words) + '"')
+    rows: dict[str, Row] = {run.row.name: run.row for run in runs}
+    for name, row in rows.items():
+        data = study.data_sets[row.data]
+        own = {key: value for key, value in row.options.items() if study.options.get(key) != value}
+        if row.start:
+            own["load_from"] = f"{row.start}/SEED"
+        words = ["--cfg-options", *(["$OPTIONS"] if study.options else []), *options_as_words(own)[1:]]
+        lines.append(
+            f"{data.variable}={root_of(data, options)} lidar-rank train {' '.join(row.arguments)} --seed SEED"
+            f"{' ' + ' '.join(words) if words[1:] else ''}  # {name}"
+        )
+    return "\n".join([*lines, "```", ""])

@@ -1,0 +1,151 @@
+"""The table of studies that tools/ablation.py reads, tools/ablation.toml: its entries, checked."""
+
+import os
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lidar_rank.config_files import config_folder
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Data to train or test on: training and validation frames below one root.
+
+    Attributes:
+        name: In the table.
+        title: On the page.
+        variable: Environment variable that names the root to a config.
+        text: Below the title.
+        root: Where the data lie, or None.
+        simulate: How to simulate them: numbers of training scans and of held-out scans, seed, images.
+    """
+
+    name: str
+    title: str
+    variable: str
+    text: str = ""
+    root: str | None = None
+    simulate: dict[str, Any] | None = field(default=None, hash=False)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A detector with a loss.
+
+    Attributes:
+        name: DETECTOR/LOSS; the first row of a detector is what its others are compared with.
+        config: Path below ``configs/``.
+        data: Name of the data set that it is trained on.
+        tests: Names of the data sets that it is tested on.
+        seeds: Number of final runs.
+        loss: The ``--loss``, or None for the config's own.
+        options: Settings of all its runs, as ``--cfg-options`` takes them.
+        trials: Settings that tuning tries.
+        tuned_as: Row whose tuned settings it takes, in place of trials of its own.
+        start: Row whose weights of the same seed it starts from.
+    """
+
+    name: str
+    config: str
+    data: str
+    tests: tuple[str, ...]
+    seeds: int
+    loss: str | None = None
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
+    trials: tuple[dict[str, Any], ...] = field(default=(), hash=False)
+    tuned_as: str | None = None
+    start: str | None = None
+
+    @property
+    def detector(self) -> str:
+        """What the rows that are compared with each other share."""
+        return self.name.partition("/")[0]
+
+    @property
+    def arguments(self) -> list[str]:
+        """The config and its loss, as ``lidar-rank`` takes them."""
+        return [os.path.relpath(config_folder() / self.config), *(["--loss", self.loss] if self.loss else [])]
+
+    def with_options(self, options: dict[str, Any]) -> "Row":
+        """The row with further settings."""
+        return replace(self, options={**self.options, **options})
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How the settings of each row are chosen.
+
+    Attributes:
+        data: Data set whose held-out frames decide; no row may be tested on it.
+        trials: Number of trials of every row, the same for all.
+        seeds: Runs of each trial.
+    """
+
+    data: str
+    trials: int
+    seeds: int = 1
+
+
+class Study:
+    """One page of results and what is on it.
+
+    Raises:
+        ValueError: a row names what is not there, has another number of trials than the others, or would be tested on
+            frames that its settings were chosen on.
+    """
+
+    def __init__(self, name: str, table: dict[str, Any]) -> None:
+        self.name = name
+        self.page = ROOT / table["page"]
+        self.title, self.text, self.score = table["title"], table["text"].strip(), table["score"]
+        self.scale, self.columns = table.get("scale", 1), table["columns"]
+        self.resampled: int = table.get("resampled", 0)
+        self.options, self.test_options = table.get("options", {}), table.get("test_options", {})
+        self.tuning = Tuning(**table["tuning"]) if "tuning" in table else None
+        self.data_sets = {key: DataSet(name=key, **entry) for key, entry in table["data_sets"].items()}
+        usual = {key: table[key] for key in ("data", "tests", "seeds") if key in table}
+        self.rows = {key: _row(key, {**usual, **entry}, self.options) for key, entry in table["rows"].items()}
+        for row in self.rows.values():
+            self._check(row)
+
+    def _check(self, row: Row) -> None:
+        where = f"study {self.name}, row {row.name}"
+        for other in {row.tuned_as, row.start} - {None}:
+            if other not in self.rows:
+                raise ValueError(f"{where}: there is no row {other}")
+        if not self.tuning:
+            return
+        trials = self.rows[row.tuned_as].trials if row.tuned_as else row.trials
+        if len(trials) != self.tuning.trials:
+            raise ValueError(f"{where} has {len(trials)} trials, every row must have {self.tuning.trials}")
+        decides = self.data_sets[self.tuning.data]
+        if not decides.simulate:
+            raise ValueError(f"study {self.name}: settings may be chosen on simulated data only, not on {decides.name}")
+        for name in row.tests:
+            tested = self.data_sets[name]
+            if tested is decides or (tested.simulate or {}).get("seed") == decides.simulate["seed"]:
+                raise ValueError(f"{where} is tested on {name}, whose frames decide its settings")
+
+
+def read_studies(path: Path) -> dict[str, Study]:
+    """Read a table of studies.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a study is not as it must be.
+    """
+    return {name: Study(name, table) for name, table in tomllib.loads(path.read_text()).items()}
+
+
+def _row(name: str, entry: dict[str, Any], options: dict[str, Any]) -> Row:
+    lists = {key: tuple(entry.get(key, default)) for key, default in (("tests", [entry["data"]]), ("trials", []))}
+    return Row(name=name, **{**entry, **lists, "options": {**options, **entry.get("options", {})}})
