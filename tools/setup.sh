@@ -125,7 +125,7 @@ install_torch() {
   for index in "" "--extra-index-url=https://download.pytorch.org/whl/cpu --retries=0 --timeout=10"; do
     # shellcheck disable=SC2086
     if pip "$torch+cpu" $index; then return; fi
-    grep -q 'No matching distribution' "$log" && ! grep -q 'from versions: none' "$log" || fail_for_reason
+    grep -qi 'no matching distribution' "$log" && ! grep -q 'from versions: none' "$log" || fail_for_reason
   done
   say "  no package index that answers has torch for CPUs: the build for CUDA is a download of 2.7 GB. To avoid it, set"
   say "  PIP_EXTRA_INDEX_URL to an index that has it (pytorch.org names one)"
