@@ -1,9 +1,10 @@
 """The head of SA-SSD: scores of the anchors on occupied ground, and confidences of the boxes that they propose."""
 
 import math
+from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 from mmengine.structures import InstanceData
@@ -24,12 +25,20 @@ from lidar_rank.mm.registry import MODELS
 from lidar_rank.mm.sassd import SASSDFeatures
 from lidar_rank.models.sassd import OccupiedAnchors, confidence_targets
 
+# Scores of detections, from the confidences of their boxes and the scores of their anchors.
+_RANKED_BY: Final[dict[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "confidence": lambda confidence, _: confidence,
+    "anchor": lambda _, score: score,
+    "both": lambda confidence, score: (confidence * score).sqrt(),
+}
+
 
 class _Proposals(NamedTuple):
     """Decoded boxes of one scan whose anchors score above the threshold."""
 
     boxes: Tensor  # (proposal, 7)
     labels: Tensor  # (proposal,)
+    scores: Tensor  # (proposal,), of their anchors
     factor: Tensor  # (proposal,), of the confidence: what the IoU branch says, 1 without one
 
 
@@ -56,14 +65,18 @@ class SASSDHead(PerImageAnchor3DHead):
         part_warping: Config of :class:`lidar_rank.models.sassd.PartSensitiveWarping`.
         loss_part: Config of the loss of the confidences, one row per scan; it is divided by the number of scans.
         proposal_score_thr: Score above which an anchor's box is a proposal.
+        min_proposals: Number of anchors of a scan, the best ones, whose boxes are proposals in training whatever they
+            score, so that the confidence learns while the anchors' scores are low.
         prior_prob: Score of every anchor before training; None keeps torch's own initialisation, as the authors do.
-        test_cfg: ``score_thr`` of the confidence, and ``nms_thr``, the overlap seen from above of boxes of one class.
+        test_cfg: ``score_thr`` of the confidence; ``nms_thr``, the overlap seen from above of boxes of one class; and
+            ``ranked_by``, the score of a detection: ``"confidence"`` as the authors do, ``"anchor"``, or ``"both"``,
+            the geometric mean of the two.
         *args: As :class:`PerImageAnchor3DHead`.
         **kwargs: As :class:`PerImageAnchor3DHead`.
 
     Raises:
-        ValueError: ``use_direction_classifier`` is False, an assigner is not :class:`AnchorAssigner`, or ``loss_bbox``
-            is GHM-R with ``reduction="none"``.
+        ValueError: ``use_direction_classifier`` is False, an assigner is not :class:`AnchorAssigner`, ``loss_bbox`` is
+            GHM-R with ``reduction="none"``, or ``test_cfg.ranked_by`` is unknown.
     """
 
     def __init__(
@@ -74,6 +87,7 @@ class SASSDHead(PerImageAnchor3DHead):
         part_warping: dict,
         loss_part: dict,
         proposal_score_thr: float = 0.1,
+        min_proposals: int = 0,
         prior_prob: float | None = None,
         **kwargs,
     ) -> None:
@@ -93,7 +107,11 @@ class SASSDHead(PerImageAnchor3DHead):
                 ' each scan again: leave out reduction="none"'
             )
         self.init_cfg, self.prior_prob = None, prior_prob
-        self.proposal_score_thr = proposal_score_thr
+        self.proposal_score_thr, self.min_proposals = proposal_score_thr, min_proposals
+        ranked_by = (self.test_cfg or {}).get("ranked_by", "confidence")
+        if ranked_by not in _RANKED_BY:
+            raise ValueError(f"test_cfg.ranked_by must be one of {', '.join(_RANKED_BY)}, got {ranked_by!r}")
+        self._score = _RANKED_BY[ranked_by]
         self.part_warping, self.loss_part = MODELS.build(part_warping), MODELS.build(loss_part)
         self._grid = {"voxel_size_m": voxel_size, "point_cloud_range_m": point_cloud_range}
         self._anchors_of: dict[tuple[tuple[int, int], torch.device], Tensor] = {}
@@ -120,7 +138,7 @@ class SASSDHead(PerImageAnchor3DHead):
         metas = self._with_occupied(x, [sample.metainfo for sample in batch_data_samples])
         outs = self(x)
         losses = self.loss_by_feat(*outs, objects, metas)
-        proposals = [found.boxes for found in self._proposals(outs, metas)]
+        proposals = [found.boxes for found in self._proposals(outs, metas, self.min_proposals)]
         losses["loss_part"] = self._loss_of_parts(x.part_map, proposals, boxes)
         return losses
 
@@ -149,7 +167,7 @@ class SASSDHead(PerImageAnchor3DHead):
         ]
 
     def _detections(self, proposals: _Proposals, confidence: Tensor, meta: dict) -> InstanceData:
-        kept, scores = [], confidence * proposals.factor
+        kept, scores = [], self._score(confidence, proposals.scores) * proposals.factor
         for label in range(self.num_classes):
             rows = ((confidence > self.test_cfg.score_thr) & (proposals.labels == label)).nonzero().squeeze(1)
             kept.append(rows[_best_boxes(bev_of(proposals.boxes[rows]), scores[rows], self.test_cfg.nms_thr)])
@@ -202,8 +220,8 @@ class SASSDHead(PerImageAnchor3DHead):
             masked, anchors, gt_instance_3d, gt_instance_ignore, input_meta, *args
         )
 
-    def _proposals(self, outs: tuple[list[Tensor], ...], metas: list[dict]) -> list[_Proposals]:
-        """Return the decoded boxes of the occupied anchors of each scan that score above the threshold."""
+    def _proposals(self, outs: tuple[list[Tensor], ...], metas: list[dict], at_least: int = 0) -> list[_Proposals]:
+        """Return the decoded boxes of the occupied anchors of each scan that score above the threshold or best."""
         cls_scores, bbox_preds, dir_cls_preds, *iou_preds = outs
         scores, labels = seam.by_image(cls_scores, self.num_classes).sigmoid().max(-1)
         deltas = seam.by_image(bbox_preds, self.box_code_size)
@@ -218,11 +236,15 @@ class SASSDHead(PerImageAnchor3DHead):
             # with a gradient, which would be NaN.
             valid = boxes.isfinite().all(2) & (boxes[..., 3:6] > 0).all(2)
             occupied = torch.stack([meta["occupied"] for meta in metas])
-            proposed = (scores > self.proposal_score_thr) & occupied & valid
+            usable = scores.detach().masked_fill(~(occupied & valid), -1)
+            proposed = usable > self.proposal_score_thr
+            if at_least:
+                last = usable.topk(min(at_least, usable.shape[1])).values[:, -1:]
+                proposed |= (usable >= last) & (usable >= 0)
             scan, row = proposed.nonzero(as_tuple=True)
             number = proposed.sum(1).tolist()
         boxes = self._facing(self.bbox_coder.decode(anchors[row], deltas[scan, row]), directions[scan, row])
-        parts = (part.split(number) for part in (boxes, labels[scan, row], factor[scan, row]))
+        parts = (part.split(number) for part in (boxes, labels[scan, row], scores[scan, row], factor[scan, row]))
         return [_Proposals(*one) for one in zip(*parts, strict=True)]
 
     def _facing(self, boxes: Tensor, directions: Tensor) -> Tensor:

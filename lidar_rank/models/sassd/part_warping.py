@@ -1,5 +1,6 @@
 """Part-sensitive warping of SA-SSD: the confidence of a box, sampled from a map at the positions of its parts."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -20,6 +21,7 @@ class PartSensitiveWarping(nn.Module):
         in_channels: Channels of the map.
         parts: Parts across and along a box.
         norm_momentum: Of batch normalisation.
+        prior_prob: Score of every box before training; None is the authors' network, whose last layer has no bias.
     """
 
     def __init__(
@@ -28,15 +30,19 @@ class PartSensitiveWarping(nn.Module):
         in_channels: int = 256,
         parts: tuple[int, int] = (4, 7),
         norm_momentum: float = 0.01,
+        prior_prob: float | None = None,
     ) -> None:
         super().__init__()
         self.point_cloud_range_m, self.parts = tuple(point_cloud_range_m), (parts[0], parts[1])
         channels = parts[0] * parts[1]
+        last = nn.Conv2d(channels, channels, 1, bias=prior_prob is not None)
+        if prior_prob is not None:
+            nn.init.constant_(last.bias, math.log(prior_prob / (1 - prior_prob)))
         self.part_maps = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
             nn.BatchNorm2d(channels, eps=1e-3, momentum=norm_momentum),
             nn.ReLU(inplace=True),
-            nn.Conv2d(channels, channels, 1, bias=False),
+            last,
         )
 
     def forward(

@@ -320,6 +320,22 @@ def test_proposals_are_occupied_anchors_above_the_threshold_decoded_and_turned()
     assert ((found.boxes[:, 6].cos() < 0) == backwards).all()
 
 
+def test_the_best_anchors_are_proposals_in_training_while_all_scores_are_low():
+    head = build(min_proposals=25, proposal_score_thr=0.999)
+    x, metas = features(2), [{"occupied": torch.arange(2 * CELLS * CELLS) % 3 > 0}] * 2
+    outs = head(x)
+    assert [len(found.boxes) for found in head._proposals(outs, metas)] == [0, 0]
+    proposals = head._proposals(outs, metas, head.min_proposals)
+    for found, scores in zip(proposals, outs[0][0].sigmoid(), strict=True):
+        best = scores.permute(1, 2, 0).flatten()[metas[0]["occupied"]].sort(descending=True).values[:25]
+        assert_close(found.scores.sort(descending=True).values, best)
+    few = [{"occupied": torch.arange(2 * CELLS * CELLS) < 3}] * 2
+    assert [len(found.boxes) for found in head._proposals(outs, few, head.min_proposals)] == [3, 3]
+    head.part_warping = Recorded(lambda boxes: [own.sum(1) * 0 for own in boxes])
+    head.loss(x, [sample(CAR_A), sample()])
+    assert [len(own) for own in head.part_warping.inputs[1]] == [26, 25], "and the objects"
+
+
 def test_direction_classes_split_at_the_sensors_forward_axis():
     """The authors' class is that of headings with x > 0; the host's classes are these two, counted the other way."""
     head = build()
@@ -408,6 +424,29 @@ def test_the_confidence_of_the_parts_is_the_score(classes):
     assert_close(got.bboxes_3d.tensor, found.boxes.detach()[want])
     assert got.labels_3d.tolist() == found.labels[want].tolist()
     assert isinstance(got.bboxes_3d, LiDARInstance3DBoxes)
+
+
+@pytest.mark.parametrize("ranked_by", ["anchor", "both"])
+def test_detections_can_be_ranked_by_the_scores_of_their_anchors(ranked_by):
+    head = build(std=0.1, test_cfg=ConfigDict(score_thr=0.3, nms_thr=0.1, ranked_by=ranked_by)).eval()
+    x = features(1)
+    (found,) = head._proposals(head(x), head._with_occupied(x, [{}]))
+    logits = torch.randn(len(found.boxes), generator=torch.Generator().manual_seed(2))
+    head.part_warping = Recorded(lambda _: [logits])
+    (got,) = head.predict(x, [sample()])
+    confidence, anchor = logits.sigmoid(), found.scores.detach()
+    scores = anchor if ranked_by == "anchor" else (confidence * anchor) ** 0.5
+    rows = (confidence > 0.3).nonzero().squeeze(1).numpy()
+    boxes = found.boxes.detach().double().numpy()[rows][:, [0, 1, 3, 4, 6]]
+    want = rows[greedy_nms(boxes, scores.numpy()[rows], 0.1)]
+    assert len(want) > 3
+    assert_close(got.scores_3d, scores[want])
+    assert_close(got.bboxes_3d.tensor, found.boxes.detach()[want])
+
+
+def test_an_unknown_score_is_refused():
+    with pytest.raises(ValueError, match="ranked_by must be one of confidence, anchor, both, got 'score'"):
+        build(test_cfg=ConfigDict(score_thr=0.3, nms_thr=0.1, ranked_by="score"))
 
 
 def test_nothing_is_detected_where_nothing_was_seen():

@@ -125,6 +125,13 @@ def test_layers_are_the_published_ones():
     assert (norm.eps, norm.momentum, type(relu)) == (1e-3, 0.01, nn.ReLU)
 
 
+def test_scores_start_near_the_prior():
+    net = PartSensitiveWarping((0, -4, -3, 8, 4, 1), in_channels=8, prior_prob=0.02)
+    nn.init.zeros_(net.part_maps[3].weight)
+    (logits,) = net(torch.randn(1, 8, 10, 10), [torch.tensor([[4.0, 0, 0, 4, 2, 1.5, 0.3]])])
+    assert logits.sigmoid().item() == pytest.approx(0.02)
+
+
 def test_published_cells_are_of_forty_centimetres():
     net = PartSensitiveWarping((0, -40, -3, 70.4, 40, 1), in_channels=1, parts=(1, 1))
     net.part_maps = nn.Identity()
