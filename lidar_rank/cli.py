@@ -474,7 +474,7 @@ def _analyze(options: argparse.Namespace) -> None:
     from lidar_rank.kitti.files import write_atomically
     from lidar_rank.mm import running
 
-    diagnosis = running.analyze(
+    run = running.analyze(
         options.config,
         options.checkpoint,
         loss=options.loss,
@@ -482,8 +482,8 @@ def _analyze(options: argparse.Namespace) -> None:
         work_dir=options.work_dir,
         options=options.cfg_options,
     )
-    write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
-    print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
+    write_atomically(options.out, json.dumps(run.to_json()).encode())
+    print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {options.out} shows it")
     if options.gradients:
         from lidar_rank.mm.gradients import format_gradients
 
@@ -503,23 +503,41 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "One page with pictures that compares what 'lidar-rank analyze' found.",
+        "One HTML page that compares what 'lidar-rank analyze' found: scans in 3D or images with the boxes of each run,"
+        " AP, precision and recall, AP by distance, what ranking could still win, distributions, settings. It opens in"
+        " any browser, without a network.",
         "lidar-rank report focal.json dr.json --out report.html",
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files of 'lidar-rank analyze'")
     command.add_argument("--out", type=Path, default=Path("report.html"), help="default report.html")
+    command.add_argument(
+        "--scans", type=int, default=100, metavar="N", help="scans or images to show, evenly chosen (default 100)"
+    )
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lidar_rank.analysis import format_runs, read_diagnosis, render_report
+    from lidar_rank.analysis import format_runs
     from lidar_rank.kitti.files import write_atomically
+    from lidar_rank.page import render_report
 
+    runs.check_counts(0, scans=options.scans)
     runs.check_output_file(options.out)
-    found = {path.stem: read_diagnosis(path) for path in options.runs}
-    if len(found) < len(options.runs):
-        raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
-    write_atomically(options.out, render_report(found).encode())
-    print(f"{format_runs(found)}\n{options.out}")
+    found = _read_runs(options.runs)
+    page = render_report(found, max_scans=options.scans)
+    write_atomically(options.out, page.text.encode())
+    print(format_runs({name: run.diagnosis for name, run in found.items()}))
+    print("\n".join(page.notes) + "\n" if page.notes else "", end="")
+    print(f"{options.out} shows them and {page.num_scenes} scans or images, {len(page.text) / 1e6:.1f} MB")
+
+
+def _read_runs(paths: Sequence[Path]) -> dict[str, Any]:
+    """Runs by the names of their files."""
+    from lidar_rank.page import read_run
+
+    found = {path.stem: read_run(path) for path in paths}
+    if len(found) < len(paths):
+        raise ValueError(f"runs are named by their files: {', '.join(map(str, paths))} share a name, rename one")
+    return found
 
 
 def _add_demo(commands: Any) -> None:
