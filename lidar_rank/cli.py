@@ -16,7 +16,7 @@ from lidar_rank.config_files import check_before_import
 from lidar_rank.settings import prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
-_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "doctor": "scans"}
+_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "view": "view", "doctor": "scans"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_analyze,
         _add_report,
+        _add_view,
         _add_demo,
     ):
         add(commands)
@@ -538,6 +539,46 @@ def _read_runs(paths: Sequence[Path]) -> dict[str, Any]:
     if len(found) < len(paths):
         raise ValueError(f"runs are named by their files: {', '.join(map(str, paths))} share a name, rename one")
     return found
+
+
+def _add_view(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "view",
+        _view,
+        "Look at the scans of runs of 'lidar-rank analyze' and their boxes: in a window where there is a display, in a"
+        " browser with --port, or in a picture.",
+        "lidar-rank view dr.json --port 8080",
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files of 'lidar-rank analyze'")
+    command.add_argument("--scan", metavar="NAME", help="scan to begin with (default: the first)")
+    command.add_argument("--score", type=float, default=0.3, help="leave out boxes with a lower score (default 0.3)")
+    command.add_argument("--port", type=int, metavar="N", help="serve browsers at this port instead of a window")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default 127.0.0.1: from this machine alone)"
+    )
+    command.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw the scan into this file (.png, .svg or .pdf) instead"
+    )
+
+
+def _view(options: argparse.Namespace) -> None:
+    if options.picture:
+        runs.check_output_file(options.picture)
+    from lidar_rank import live
+
+    scenes = live.RunScenes(_read_runs(options.runs))
+    position = scenes.position(options.scan)
+    print("\n".join(scenes.notes) + "\n" if scenes.notes else "", end="")
+    if options.picture:
+        live.draw_picture(scenes, position, options.score).savefig(options.picture)
+        print(f"{options.picture} shows {scenes.names[position]}")
+    elif not scenes.is_3d:
+        raise ValueError("these are runs on images, not scans: use --picture FILE, or 'lidar-rank report'")
+    elif options.port is not None:
+        live.serve(scenes, position, options.score, port=options.port, host=options.host)
+    else:
+        live.show_window(scenes, position, options.score)
 
 
 def _add_demo(commands: Any) -> None:

@@ -49,12 +49,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.get("state_dict", checkpoint)
 
 
-def training_config(path: Path) -> str | None:
-    """Text of the config that a checkpoint was trained with, as mmengine saved it; None for weights alone."""
-    text = (torch.load(path, map_location="cpu").get("meta") or {}).get("cfg")
-    return text if isinstance(text, str) else None
-
-
 def check_is_whole(path: Path) -> None:
     """Check that torch can load a checkpoint, and that its bytes are those that were saved.
 

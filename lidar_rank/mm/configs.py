@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 
 from lidar_rank.config_files import LOSS_PREFIX, check_loss, find_config, loss_name
@@ -48,6 +49,12 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
         cfg.work_dir += f"_{loss}"
     cfg.merge_from_dict(options or {})
     return cfg
+
+
+def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:
+    """Settings that a checkpoint was trained with, which mmengine saves in it; those of ``cfg`` for weights alone."""
+    text = (torch.load(checkpoint, map_location="cpu").get("meta") or {}).get("cfg")
+    return flat_settings(text if isinstance(text, str) else cfg.pretty_text)
 
 
 def flat_settings(text: str) -> dict[str, str]:

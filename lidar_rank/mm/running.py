@@ -13,8 +13,8 @@ from mmengine.logging import MMLogger
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
-from lidar_rank.mm.checkpoints import check_checkpoints, training_config
-from lidar_rank.mm.configs import check_warm_up, flat_settings, load_config
+from lidar_rank.mm.checkpoints import check_checkpoints
+from lidar_rank.mm.configs import check_warm_up, load_config, training_settings
 from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.gradients import mean_gradients
@@ -126,7 +126,7 @@ def analyze(
         ValueError: the config has no test set, the checkpoint is of another model, or the head is not one of ours.
     """
     cfg = _load_for_test(config, checkpoint, loss, work_dir, options)
-    settings = flat_settings(training_config(Path(checkpoint)) or cfg.pretty_text)
+    settings = training_settings(Path(checkpoint), cfg)
     runner = _runner(cfg, config, loss)
     images, ranking = ImageResultsHook(), RankingHook(min_score)
     for hook in (images, ranking):  # in this order: the second moves the objects of images

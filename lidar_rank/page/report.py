@@ -44,7 +44,7 @@ def render_report(runs: Mapping[str, Run], *, max_scans: int = MAX_SCANS, max_by
     """
     if not runs:
         raise ValueError("runs is empty: give at least one run to show")
-    notes, comparable = _compare_data(runs)
+    notes, comparable = compare_data(runs)
     names = _choose_frames([own for own in comparable if own is not None], max_scans)
     reader = SceneReader(comparable)
     overlaps: dict[str, float] = {}
@@ -61,7 +61,7 @@ def render_report(runs: Mapping[str, Run], *, max_scans: int = MAX_SCANS, max_by
     return replace(page, notes=(*notes, *page.notes))
 
 
-def _compare_data(runs: Mapping[str, Run]) -> tuple[list[str], list[Results | None]]:
+def compare_data(runs: Mapping[str, Run]) -> tuple[list[str], list[Results | None]]:
     """What stands in the way of a comparison, and the results that can be shown side by side."""
     notes = []
     comparable: list[Results | None] = []

@@ -22,6 +22,16 @@ from lidar_rank.shapes import Bool, Float, Int, Int8, Shaped
 WIDTH_BESIDE_SCAN: Final = 720
 WIDTH_ALONE: Final = 1000
 JPEG_QUALITY: Final = 72
+# Of boxes; the first three by their verdict, in the order of its numbers, which the viewer's shader counts on.
+COLOURS: Final = {
+    "found": "#4ade80",
+    "false": "#f87171",
+    "uncounted": "#94a3b8",
+    "predicted": "#fbbf24",
+    "object": "#60a5fa",
+    "missed": "#f0abfc",
+    "ignored": "#64748b",
+}
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,10 +3,6 @@
 // table of the boxes, a slider for the score. A box is drawn or not by comparing its score with a uniform, so that the
 // slider rebuilds nothing.
 
-const COLOURS = { found: "#4ade80", false: "#f87171", uncounted: "#94a3b8", predicted: "#fbbf24", object: "#60a5fa",
-  missed: "#f0abfc", ignored: "#64748b" };
-const KINDS = Object.keys(COLOURS);
-const VERDICTS = ["found", "false", "uncounted"]; // as numbers in the data
 const OBJECT = 10000; // added to the index of an object, where a number names a prediction or an object
 const NEAR_M = 0.5, FAR_M = 400, FIELD_OF_VIEW = Math.PI / 4, MIN_DEPTH_M = 0.1, LINE_PX = 1.8;
 const FOLLOW_M = 5; // how far a followed box may move between two scans
@@ -16,6 +12,8 @@ const MIN_REVERSAL = 0.005;
 const EDGES = [0, 1, 2, 3, 4, 5, 6, 7, 0, 2, 1, 3, 4, 6, 5, 7, 0, 4, 1, 5, 2, 6, 3, 7];
 
 const data = JSON.parse(document.getElementById("data").textContent);
+const COLOURS = data.colours; // in the order that the shader knows them by
+const KINDS = Object.keys(COLOURS), VERDICTS = KINDS.slice(0, 3); // the first are verdicts, numbers in the data
 const element = (id) => document.getElementById(id);
 const canvas = element("view");
 const gl = canvas.getContext("webgl2", { antialias: true, preserveDrawingBuffer: true });

@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray
 
 from lidar_rank.page.charts import colour_of
-from lidar_rank.page.scene import Objects, Predictions, Scene
+from lidar_rank.page.scene import COLOURS, Objects, Predictions, Scene
 from lidar_rank.shapes import Float
 
 MAX_POINTS: Final = 24_000  # of a scan: 7 bytes each, so that 200 scans with images stay below MAX_BYTES
@@ -81,6 +81,7 @@ def render_page(
     note = f"{left_out} more scans would make the page larger than {max_bytes / 1e6:.0f} MB" if left_out else ""
     data = {
         "note": note,
+        "colours": COLOURS,
         "min_overlap": dict(min_overlap or {}),
         "runs": [{"name": name, "colour": colour_of(run)} for run, name in enumerate(runs)],
         "scenes": records,

@@ -15,7 +15,7 @@ from lidar_rank.cli import main
 from lidar_rank.evaluation import evaluate_folders
 from lidar_rank.kitti import read_kitti_results
 from lidar_rank.mm import running
-from lidar_rank.mm.configs import flat_settings
+from lidar_rank.mm.configs import flat_settings, training_settings
 from lidar_rank.mm.heads.retina import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
 from lidar_rank.mm.voxelnet import VoxelNet
@@ -91,12 +91,13 @@ def test_a_run_holds_the_boxes_that_the_test_writes_and_their_ap(small_config, c
     assert run.settings["model.bbox_head.loss_cls.type"] == "'lidar_rank.SigmoidFocalLoss'"
 
 
-def test_settings_are_those_that_the_checkpoint_was_trained_with(small_config, brief, tmp_path):
-    options = {**brief, "train_cfg.max_epochs": 1, "optim_wrapper.clip_grad.max_norm": 7.5}
-    running.train(small_config, loss="dr", work_dir=str(tmp_path), options=options)
-    run = running.analyze(small_config, str(tmp_path / "epoch_1.pth"), loss="dr", work_dir=str(tmp_path / "analysis"))
-    assert run.settings["optim_wrapper.clip_grad.max_norm"] == "7.5"
-    assert run.settings["model.bbox_head.loss_cls.type"] == "'lidar_rank.DRLoss'"
+def test_settings_are_those_that_the_checkpoint_was_trained_with(small_config, checkpoint):
+    saved = torch.load(checkpoint)
+    torch.save({**saved, "meta": {"cfg": "optim_wrapper = dict(clip_grad=dict(max_norm=7.5))"}}, checkpoint)
+    assert training_settings(checkpoint, Config.fromfile(small_config)) == {"optim_wrapper.clip_grad.max_norm": "7.5"}
+    torch.save(saved, checkpoint)
+    own = training_settings(checkpoint, Config.fromfile(small_config))
+    assert own["model.bbox_head.loss_cls.type"] == "'lidar_rank.SigmoidFocalLoss'"
 
 
 def test_settings_are_read_without_running_the_config():
