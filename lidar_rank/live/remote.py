@@ -10,6 +10,7 @@ from lidar_rank.live.scenes import RunScenes, boxes_at, point_colours
 
 LOOPBACK = "127.0.0.1"
 POINT_M, LINE_PX = 0.05, 2.5
+GAMMA = 2.2  # of colours of lines, which viser takes for linear ones, unlike those of points
 VIEWPOINT_M, TARGET_M = (-17.0, 0.0, 14.0), (12.0, 0.0, 0.0)
 
 
@@ -80,7 +81,8 @@ class ScenePanel:
             control.on_update(lambda _: self.draw_boxes())
         server.gui.configure_theme(dark_mode=True)
         server.scene.set_up_direction("+z")
-        server.initial_camera.position, server.initial_camera.look_at = VIEWPOINT_M, TARGET_M
+        server.initial_camera.position, server.initial_camera.look_at = GAMMA = 2.2  # of colours of lines, which viser takes for linear ones, unlike those of points
+VIEWPOINT_M, TARGET_M
         self.draw_scan()
 
     def draw_scan(self) -> None:
@@ -97,7 +99,8 @@ class ScenePanel:
         shown = boxes_at(scene, self._scenes.runs.index(self.run.value), self.score.value)
         chosen = self.objects.value | ~np.isin(shown.kinds, ("object", "missed", "ignored"))
         lines = shown.lines[chosen]
-        colours = np.broadcast_to(np.round(255 * shown.colours[chosen])[:, None, None], lines.shape).astype(np.uint8)
+        shades = np.round(255 * shown.colours[chosen] ** GAMMA)[:, None, None]
+        colours = np.broadcast_to(shades, lines.shape).astype(np.uint8)
         ends = lines.reshape(-1, 2, 3), colours.reshape(-1, 2, 3)
         self._server.scene.add_line_segments("/boxes", *ends, thickness=LINE_PX, thickness_units="screen")
         self.summary.content = "  \n".join(filter(None, (shown.summary, scene.note)))

@@ -6,19 +6,24 @@ from pathlib import Path
 
 import pytest
 
+OPTIONS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 BROWSERS = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
+
+
+def find_browser() -> str | None:
+    """Chromium of the system; None for the one that playwright may have installed."""
+    return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
 @pytest.fixture(scope="session")
 def browser():
     """Headless Chromium, which draws WebGL in software: that of the system, or the one that playwright installed."""
     playwright = pytest.importorskip("playwright.sync_api")
-    options = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    installed = next(filter(None, map(shutil.which, BROWSERS)), None)
     with playwright.sync_playwright() as engine:
-        if installed is None and not Path(engine.chromium.executable_path).exists():
-            pytest.skip("no Chromium: 'bash .ci/browser' gets one")
-        browser = engine.chromium.launch(executable_path=installed, args=options)
+        try:
+            browser = engine.chromium.launch(executable_path=find_browser(), args=OPTIONS)
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium, which 'bash .ci/browser' gets: {error.message.splitlines()[0]}")
         yield browser
         browser.close()
 
