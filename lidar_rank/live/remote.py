@@ -81,8 +81,7 @@ class ScenePanel:
             control.on_update(lambda _: self.draw_boxes())
         server.gui.configure_theme(dark_mode=True)
         server.scene.set_up_direction("+z")
-        server.initial_camera.position, server.initial_camera.look_at = GAMMA = 2.2  # of colours of lines, which viser takes for linear ones, unlike those of points
-VIEWPOINT_M, TARGET_M
+        server.initial_camera.position, server.initial_camera.look_at = VIEWPOINT_M, TARGET_M
         self.draw_scan()
 
     def draw_scan(self) -> None:
