@@ -16,7 +16,7 @@ from lidar_rank.config_files import check_before_import
 from lidar_rank.settings import prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
-_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "doctor": "scans"}
+_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "view": "view", "doctor": "scans"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         _add_evaluate,
         _add_analyze,
         _add_report,
+        _add_view,
         _add_demo,
     ):
         add(commands)
@@ -474,7 +475,7 @@ def _analyze(options: argparse.Namespace) -> None:
     from lidar_rank.kitti.files import write_atomically
     from lidar_rank.mm import running
 
-    diagnosis = running.analyze(
+    run = running.analyze(
         options.config,
         options.checkpoint,
         loss=options.loss,
@@ -482,8 +483,8 @@ def _analyze(options: argparse.Namespace) -> None:
         work_dir=options.work_dir,
         options=options.cfg_options,
     )
-    write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
-    print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
+    write_atomically(options.out, json.dumps(run.to_json()).encode())
+    print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {options.out} shows it")
     if options.gradients:
         from lidar_rank.mm.gradients import format_gradients
 
@@ -503,23 +504,81 @@ def _add_report(commands: Any) -> None:
         commands,
         "report",
         _report,
-        "One page with pictures that compares what 'lidar-rank analyze' found.",
+        "One HTML page that compares what 'lidar-rank analyze' found: scans in 3D or images with the boxes of each run,"
+        " AP, precision and recall, AP by distance, what ranking could still win, distributions, settings. It opens in"
+        " any browser, without a network.",
         "lidar-rank report focal.json dr.json --out report.html",
     )
     command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files of 'lidar-rank analyze'")
     command.add_argument("--out", type=Path, default=Path("report.html"), help="default report.html")
+    command.add_argument(
+        "--scans", type=int, default=100, metavar="N", help="scans or images to show, evenly chosen (default 100)"
+    )
 
 
 def _report(options: argparse.Namespace) -> None:
-    from lidar_rank.analysis import format_runs, read_diagnosis, render_report
+    from lidar_rank.analysis import format_runs
     from lidar_rank.kitti.files import write_atomically
+    from lidar_rank.page import render_report
 
+    runs.check_counts(0, scans=options.scans)
     runs.check_output_file(options.out)
-    found = {path.stem: read_diagnosis(path) for path in options.runs}
-    if len(found) < len(options.runs):
-        raise ValueError(f"runs are named by their files: {', '.join(map(str, options.runs))} share a name, rename one")
-    write_atomically(options.out, render_report(found).encode())
-    print(f"{format_runs(found)}\n{options.out}")
+    found = _read_runs(options.runs)
+    page = render_report(found, max_scans=options.scans)
+    write_atomically(options.out, page.text.encode())
+    print(format_runs({name: run.diagnosis for name, run in found.items()}))
+    print("\n".join(page.notes) + "\n" if page.notes else "", end="")
+    print(f"{options.out} shows them and {page.num_scenes} scans or images, {len(page.text) / 1e6:.1f} MB")
+
+
+def _read_runs(paths: Sequence[Path]) -> dict[str, Any]:
+    """Runs by the names of their files."""
+    from lidar_rank.page import read_run
+
+    found = {path.stem: read_run(path) for path in paths}
+    if len(found) < len(paths):
+        raise ValueError(f"runs are named by their files: {', '.join(map(str, paths))} share a name, rename one")
+    return found
+
+
+def _add_view(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "view",
+        _view,
+        "Look at the scans of runs of 'lidar-rank analyze' and their boxes: in a window where there is a display, in a"
+        " browser with --port, or in a picture.",
+        "lidar-rank view dr.json --port 8080",
+    )
+    command.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="files of 'lidar-rank analyze'")
+    command.add_argument("--scan", metavar="NAME", help="scan to begin with (default: the first)")
+    command.add_argument("--score", type=float, default=0.3, help="leave out boxes with a lower score (default 0.3)")
+    command.add_argument("--port", type=int, metavar="N", help="serve browsers at this port instead of a window")
+    command.add_argument(
+        "--host", default="127.0.0.1", help="address to serve at (default 127.0.0.1: from this machine alone)"
+    )
+    command.add_argument(
+        "--picture", type=Path, metavar="FILE", help="draw the scan into this file (.png, .svg or .pdf) instead"
+    )
+
+
+def _view(options: argparse.Namespace) -> None:
+    if options.picture:
+        runs.check_output_file(options.picture)
+    from lidar_rank import live
+
+    scenes = live.RunScenes(_read_runs(options.runs))
+    position = scenes.position(options.scan)
+    print("\n".join(scenes.notes) + "\n" if scenes.notes else "", end="")
+    if options.picture:
+        live.draw_picture(scenes, position, options.score).savefig(options.picture)
+        print(f"{options.picture} shows {scenes.names[position]}")
+    elif not scenes.is_3d:
+        raise ValueError("these are runs on images, not scans: use --picture FILE, or 'lidar-rank report'")
+    elif options.port is not None:
+        live.serve(scenes, position, options.score, port=options.port, host=options.host)
+    else:
+        live.show_window(scenes, position, options.score)
 
 
 def _add_demo(commands: Any) -> None:

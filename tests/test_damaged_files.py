@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidar_rank.analysis import Diagnosis, count_distributions, count_reverse_pairs, read_diagnosis
 from lidar_rank.kitti import prepare_kitti, read_calibration, read_kitti_labels, read_kitti_results
 from lidar_rank.kitti.files import read_png_size, read_points
 from lidar_rank.kitti.infos import read_database_infos, read_image_sizes
 from lidar_rank.kitti.labels import read_frame_ids
-from tests.analysis.candidates import random_candidates
+from lidar_rank.page import read_run
 from tests.damage import check_reader
 from tests.kitti.roots import CAR, IMAGE_SIZE, VAN, make_root
+from tests.page.cases import run_of, scan_results
 
 READERS = {
     "training/label_2/000002.txt": lambda path: read_kitti_labels(path.parent, [path.stem]),
@@ -24,7 +24,7 @@ READERS = {
     "training/image_2/000000.png": read_png_size,
     "kitti_infos_trainval.pkl": read_image_sizes,
     "kitti_dbinfos_train.pkl": read_database_infos,
-    "analysis.json": read_diagnosis,
+    "analysis.json": read_run,
 }
 
 
@@ -36,10 +36,8 @@ def root(tmp_path: Path) -> Path:
     prepare_kitti(root, image_size=IMAGE_SIZE, jobs=1, progress=False)
     (root / "results").mkdir()
     (root / "results/000002.txt").write_text(f"{CAR} 0.5\n{VAN} 0.25\n")
-    candidates = random_candidates(0)
-    ap = {"kitti/Car/3d/R40/moderate": 50.0}
-    diagnosis = Diagnosis(ap, count_reverse_pairs(*candidates), count_distributions(*candidates))
-    (root / "analysis.json").write_text(json.dumps(diagnosis.to_json()))
+    run = run_of(scan_results(root / "training", ["000000", "000002"]), metrics={"kitti/Car/3d/R40/moderate": 50.0})
+    (root / "analysis.json").write_text(json.dumps(run.to_json()))
     return root
 
 

@@ -113,6 +113,8 @@ RankDetLoss()(logits, torch.tensor([[0, 1, 1, 0]]), iou=torch.rand(1, 4)).backwa
         (["simulate", "out", "--scans", "2"], "simulation"),
         (["train", "second_kitti-car_small"], "mmdet3d"),
         (["create-data", "."], "mmdet3d"),
+        (["report", "run.json"], "view"),
+        (["view", "run.json"], "view"),
     ],
 )
 def test_command_says_which_extra_has_what_it_lacks(command, extra):

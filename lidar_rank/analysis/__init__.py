@@ -1,8 +1,7 @@
 """Diagnostics of trained detectors, computed from scores, labels and overlaps."""
 
 from lidar_rank.analysis.distributions import Distributions, count_distributions
-from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores
-from lidar_rank.analysis.report import Diagnosis, format_runs, read_diagnosis, render_report
+from lidar_rank.analysis.report import Diagnosis, format_runs
 from lidar_rank.analysis.reverse_pairs import PairCount, ReversePairs, count_reverse_pairs
 
 __all__ = [
@@ -13,9 +12,4 @@ __all__ = [
     "count_distributions",
     "count_reverse_pairs",
     "format_runs",
-    "plot_gradient_norms",
-    "plot_score_against_iou",
-    "plot_scores",
-    "read_diagnosis",
-    "render_report",
 ]

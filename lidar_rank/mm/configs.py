@@ -6,10 +6,12 @@ they would stand in a config: ``model``, and where the loss needs them ``custom_
 this detector needs otherwise.
 """
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import Config, ConfigDict
 
 from lidar_rank.config_files import LOSS_PREFIX, check_loss, find_config, loss_name
@@ -47,6 +49,48 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
         cfg.work_dir += f"_{loss}"
     cfg.merge_from_dict(options or {})
     return cfg
+
+
+def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:
+    """Settings that a checkpoint was trained with, which mmengine saves in it; those of ``cfg`` for weights alone."""
+    text = (torch.load(checkpoint, map_location="cpu").get("meta") or {}).get("cfg")
+    return flat_settings(text if isinstance(text, str) else cfg.pretty_text)
+
+
+def flat_settings(text: str) -> dict[str, str]:
+    """Every setting in the text of a config, by its place, such as ``model.bbox_head.loss_cls.type``.
+
+    Nothing is executed, because the text may come from a checkpoint of somebody else.
+
+    Args:
+        text: As mmengine writes configs, with all bases filled in.
+    """
+    try:
+        statements = ast.parse(text).body
+    except SyntaxError:
+        return {}
+    assignments = [statement for statement in statements if isinstance(statement, ast.Assign)]
+    return {
+        place: value
+        for assigned in assignments
+        for place, value in _leaves(assigned.value, ast.unparse(assigned.targets[0]))
+    }
+
+
+def _leaves(node: ast.expr, place: str) -> Iterator[tuple[str, str]]:
+    """Place and text of every value below a node, through ``dict(...)``, ``{...}`` and lists of such."""
+    if isinstance(node, ast.Call) and node.keywords:
+        for keyword in node.keywords:
+            yield from _leaves(keyword.value, f"{place}.{keyword.arg}" if keyword.arg else place)
+    elif isinstance(node, ast.Dict) and node.keys:
+        for key, value in zip(node.keys, node.values, strict=True):
+            name = key.value if isinstance(key, ast.Constant) else key and ast.unparse(key)
+            yield from _leaves(value, f"{place}.{name}")
+    elif isinstance(node, ast.List | ast.Tuple) and any(isinstance(part, ast.Call | ast.Dict) for part in node.elts):
+        for index, part in enumerate(node.elts):
+            yield from _leaves(part, f"{place}[{index}]")
+    else:
+        yield place, ast.unparse(node)
 
 
 def losses_of(cfg: Config) -> dict[str, ConfigDict]:

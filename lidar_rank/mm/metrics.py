@@ -14,6 +14,7 @@ from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.kitti.range import ignore_outside_range
 from lidar_rank.kitti.root import Frame
 from lidar_rank.mm.registry import METRICS
+from lidar_rank.page import Results
 
 
 @METRICS.register_module()
@@ -61,6 +62,7 @@ class KittiAP(BaseMetric):
         self.extra_overlaps = extra_overlaps
         self.sampling = sampling
         self.result_dir = result_dir
+        self.compared: Results | None = None  # by the latest evaluation, for `lidar-rank analyze`
 
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:  # noqa: ARG002 - the host's signature
         """Keep the boxes of a batch."""
@@ -98,6 +100,14 @@ class KittiAP(BaseMetric):
             classes=self.dataset_meta["classes"],
             extra_overlaps=self.extra_overlaps,
             sampling=self.sampling,
+        )
+        self.compared = Results(
+            files=tuple(Path(lidar_path).absolute() for lidar_path, *_ in results),
+            is_3d=True,
+            min_overlap=result.min_overlap,
+            sampling=self.sampling,
+            objects=objects,
+            detections=detections,
         )
         print_log(f"KITTI AP of {len(frames)} frames\n{format_table(result)}", logger="current")
         return _by_name(result.ap_percent())

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -13,18 +13,20 @@ from tqdm import tqdm
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
+from lidar_rank.evaluation import MIN_OVERLAP
 from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
-from lidar_rank.kitti import Calibration, read_calibration, read_kitti_labels
+from lidar_rank.kitti import Calibration, objects_from_lidar, read_calibration, read_kitti_labels
 from lidar_rank.kitti.files import write_atomically
-from lidar_rank.kitti.predictions import image_boxes
 from lidar_rank.mm.checkpoints import check_fits, read_weights
 from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.registry import MODELS
-from lidar_rank.page import Scene, render_page
+from lidar_rank.page import Results, Scene, SceneReader, render_page, scene_of_detections
 from lidar_rank.predictions import Detections, write_detections
 from lidar_rank.scans import SensorFrame, read_scan
 from lidar_rank.weights import find_model
+
+UNOFFICIAL_MIN_OVERLAP: Final = 0.5  # for classes of which the benchmark has none
 
 
 @dataclass(frozen=True)
@@ -247,20 +249,20 @@ def predict_files(
         calibration = None if calib is None else read_calibration(calib)
         write_detections(out, file.stem, found, points, reach_m, calibration=calibration, image_size=image_size)
         if page:
-            scenes.append(_scene(file.stem, points, found, detector, labels, calibration, image_size))
+            scenes.append(_scene(file, points, found, detector, labels, calibration, image_size))
         if len(files) == 1:
             print(found.format_table())
         tqdm.write(f"{file}: {len(found)} boxes, {out / file.stem}.png shows them")
         if not len(found):
             tqdm.write(_why_nothing(detector, frame or SensorFrame(), points, min_score))
     if page:
-        text = render_page(scenes, "Detections of lidar_rank")
-        write_atomically(out / "index.html", text.encode())
-        print(f"{out / 'index.html'} shows {len(scenes)} scans in 3D")
+        shown = render_page(scenes, "Detections of lidar_rank", ["predictions"], min_overlap=_min_overlap(detector))
+        write_atomically(out / "index.html", shown.text.encode())
+        print(f"{out / 'index.html'} shows {shown.num_scenes} of {len(scenes)} scans in 3D")
 
 
 def _scene(
-    name: str,
+    file: Path,
     points: np.ndarray,
     found: Detections,
     detector: Detector,
@@ -270,12 +272,21 @@ def _scene(
 ) -> Scene:
     """A scan for the page; with labels only the boxes that the camera sees, because only those are labelled."""
     if labels is None or calibration is None:
-        return Scene(name, points, found)
-    objects = read_kitti_labels(labels, [name])
-    true_boxes = calibration.camera_boxes_to_lidar(objects.location_m, objects.size_m, objects.yaw_rad)
-    searched = np.isin(objects.name, detector.classes)
-    _, is_seen = image_boxes(found.lidar_boxes, calibration, image_size)
-    return Scene(name, points, found[is_seen], true_boxes[searched], objects.name[searched])
+        return scene_of_detections(file.stem, points, found)
+    boxes = (found.lidar_boxes, found.names)
+    results = Results(
+        files=(file,),
+        is_3d=True,
+        min_overlap=_min_overlap(detector),
+        sampling="official",
+        objects=read_kitti_labels(labels, [file.stem]),
+        detections=objects_from_lidar(file.stem, *boxes, calibration, image_size, scores=found.scores),
+    )
+    return SceneReader([results]).scene(file.stem, points, calibration)
+
+
+def _min_overlap(detector: Detector) -> dict[str, float]:
+    return {name: MIN_OVERLAP.get(name, UNOFFICIAL_MIN_OVERLAP) for name in detector.classes}
 
 
 def _why_nothing(detector: Detector, frame: SensorFrame, points: np.ndarray, min_score: float) -> str:

@@ -14,12 +14,15 @@ import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
 from lidar_rank.mm.checkpoints import check_checkpoints
-from lidar_rank.mm.configs import check_warm_up, load_config
+from lidar_rank.mm.configs import check_warm_up, load_config, training_settings
 from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.gradients import mean_gradients
+from lidar_rank.mm.image_results import ImageResultsHook
+from lidar_rank.mm.metrics import KittiAP
 from lidar_rank.mm.ranking import RankingHook
 from lidar_rank.mm.seam import check_losses_have_images
+from lidar_rank.page import Results, Run
 
 # A place in the text of a config that mmengine fills from the environment: variable and default.
 _VARIABLE = re.compile(r"\{\{['\"]?\s*\$(\w+)\s*:\s*(\S*?)\s*['\"]?\}\}")
@@ -104,8 +107,11 @@ def analyze(
     min_score: float = 0.0,
     work_dir: str | None = None,
     options: dict | None = None,
-) -> Diagnosis:
+) -> Run:
     """Evaluate ``checkpoint`` as :func:`test` does and, in the same pass, measure how its head ranks all candidates.
+
+    The run holds what ``lidar-rank report`` and ``view`` show besides: the boxes of all frames and of their objects,
+    and the settings that the checkpoint was trained with.
 
     Args:
         config: Path of an mmengine config whose head is one of scope ``lidar_rank``.
@@ -119,11 +125,20 @@ def analyze(
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
         ValueError: the config has no test set, the checkpoint is of another model, or the head is not one of ours.
     """
-    runner = _runner(_load_for_test(config, checkpoint, loss, work_dir, options), config, loss)
-    ranking = RankingHook(min_score)
-    runner.register_hook(ranking)
+    cfg = _load_for_test(config, checkpoint, loss, work_dir, options)
+    settings = training_settings(Path(checkpoint), cfg)
+    runner = _runner(cfg, config, loss)
+    images, ranking = ImageResultsHook(), RankingHook(min_score)
+    for hook in (images, ranking):  # in this order: the second moves the objects of images
+        runner.register_hook(hook)
     metrics = runner.test()
-    return Diagnosis(metrics, ranking.pairs, ranking.distributions)
+    return Run(Diagnosis(metrics, ranking.pairs, ranking.distributions), settings, _compared(runner) or images.results)
+
+
+def _compared(runner: ConsoleRunner) -> Results | None:
+    """What the test of scans compared; None for images, and where there are no labels."""
+    metrics = runner.test_evaluator.metrics
+    return next((metric.compared for metric in metrics if isinstance(metric, KittiAP)), None)
 
 
 def measure_gradients(

@@ -1,6 +1,5 @@
-"""A diagnosis is read back as it was written, and the page shows the numbers of each run and all pictures."""
+"""A diagnosis is read back as it was written, and the table shows the numbers of each run."""
 
-import base64
 import json
 import re
 
@@ -13,8 +12,6 @@ from lidar_rank.analysis import (
     count_distributions,
     count_reverse_pairs,
     format_runs,
-    read_diagnosis,
-    render_report,
 )
 from tests.analysis.candidates import random_candidates
 
@@ -42,27 +39,6 @@ def test_another_file_is_refused(record):
         Diagnosis.from_json(record)
 
 
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda text: text[:-20], r"a\.json: Expecting"),
-        (lambda text: text.encode("utf-16")[:-1], r"a\.json: .*(truncated|decode)"),
-        (lambda text: b"\xff" + text.encode(), r"a\.json: .*codec can't decode"),
-        (lambda text: text.replace('"total": ', '"total": "x'), r"a\.json: "),
-        (lambda text: text.replace('"gradient_norm": [', '"gradient_norm": [1, '), r"a\.json: .* counts in \d+ bins"),
-        (lambda text: text.replace("{", "[", 1), r"a\.json: Expecting"),
-        (lambda text: "[" * 100_000, r"a\.json: maximum recursion depth"),  # noqa: ARG005
-    ],
-)
-def test_a_damaged_file_is_named_in_one_line(tmp_path, damage, message):
-    path = tmp_path / "a.json"
-    content = damage(json.dumps(RUNS["focal"].to_json()))
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=message) as error:
-        read_diagnosis(path)
-    assert "\n" not in str(error.value)
-
-
 def test_table_has_moderate_ap_and_the_shares_of_each_run():
     pairs = ReversePairs(PairCount(1.0, 8), PairCount(3.0, 8), PairCount())
     table = format_runs({"one": Diagnosis(AP, pairs, RUNS["focal"].distributions), **RUNS})
@@ -87,20 +63,3 @@ def test_ap_of_images_is_shown_in_percent():
 
 def test_a_missing_metric_is_shown_as_a_dash():
     assert format_runs({**RUNS, "none": diagnosis(2)}).splitlines()[-1].split()[:3] == ["none", "-", "-"]
-
-
-def test_page_holds_every_run_and_picture():
-    page = render_report(RUNS)
-    cells = re.findall(r"<td>(.*?)</td>", page)
-    assert [cells[0], cells[6]] == ["focal", "&lt;DR&gt;"]
-    assert [cells[1], cells[7]] == ["43.22", "40.00"]
-    pictures = [base64.b64decode(picture) for picture in re.findall(r"base64,([^']+)'", page)]
-    assert len(pictures) == 3
-    assert all(picture.startswith(b"\x89PNG") for picture in pictures)
-    assert len(set(pictures)) == 3
-    assert "http" not in page
-
-
-def test_no_runs_are_refused():
-    with pytest.raises(ValueError, match="runs is empty"):
-        render_report({})

@@ -4,17 +4,23 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
-from lidar_rank.analysis import Diagnosis
 from lidar_rank.cli import main
+from lidar_rank.evaluation import evaluate_folders
+from lidar_rank.kitti import read_kitti_results
+from lidar_rank.mm import running
+from lidar_rank.mm.configs import flat_settings, training_settings
 from lidar_rank.mm.heads.retina import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
 from lidar_rank.mm.voxelnet import VoxelNet
+from lidar_rank.page import read_run
+from lidar_rank.page.measures import measure
 
 from .conftest import CONFIGS
 from .images import voc_root
@@ -53,7 +59,7 @@ def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys,
     command = ["analyze", small_config, str(checkpoint), "--work-dir", str(tmp_path), "--out", str(run)]
     assert main(command) == 0
     assert (len(runners), len(passes)) == (1, 1), "both scans are one batch"
-    found = Diagnosis.from_json(json.loads(run.read_text()))
+    found = read_run(run).diagnosis
     anchors_of_both_scans = 2 * 32 * 32 * 2
     assert 0 <= found.metrics["kitti/Car/3d/R40/moderate"] <= 100
     assert found.distributions.foreground_score.sum() > 0
@@ -62,8 +68,44 @@ def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys,
 
     assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
-    assert f"{100 * found.pairs.foreground_background.ratio:.3f}" in page
+    assert f"<td>{100 * found.pairs.foreground_background.ratio:.3f}</td>" in page
+    assert page.count('<script type="text/plain" id="points-') == 2
     assert "untrained" in capsys.readouterr().out
+
+
+def test_a_run_holds_the_boxes_that_the_test_writes_and_their_ap(small_config, checkpoint, simulated_root, tmp_path):
+    options = {"test_evaluator.point_cloud_range": None, "model.test_cfg.score_thr": 0.0}
+    run = running.analyze(small_config, str(checkpoint), work_dir=str(tmp_path), options=options)
+    running.test(small_config, str(checkpoint), out=str(tmp_path / "out"), work_dir=str(tmp_path), options=options)
+    result = evaluate_folders(
+        simulated_root / "training" / "label_2",
+        tmp_path / "out",
+        simulated_root / "ImageSets" / "val.txt",
+        classes=["Car"],
+    )
+    written = read_kitti_results(tmp_path / "out", run.results.detections.frame_ids)
+    assert len(written) > 10
+    np.testing.assert_array_equal(run.results.detections.location_m, written.location_m)
+    assert measure(run.results)["Car"].ap_percent == result.ap_percent()["Car"]["3d"]["R40"][1]
+    assert run.diagnosis.metrics["kitti/Car/3d/R40/moderate"] == result.ap_percent()["Car"]["3d"]["R40"][1]
+    assert run.settings["model.bbox_head.loss_cls.type"] == "'lidar_rank.SigmoidFocalLoss'"
+
+
+def test_settings_are_those_that_the_checkpoint_was_trained_with(small_config, checkpoint):
+    saved = torch.load(checkpoint)
+    torch.save({**saved, "meta": {"cfg": "optim_wrapper = dict(clip_grad=dict(max_norm=7.5))"}}, checkpoint)
+    assert training_settings(checkpoint, Config.fromfile(small_config)) == {"optim_wrapper.clip_grad.max_norm": "7.5"}
+    torch.save(saved, checkpoint)
+    own = training_settings(checkpoint, Config.fromfile(small_config))
+    assert own["model.bbox_head.loss_cls.type"] == "'lidar_rank.SigmoidFocalLoss'"
+
+
+def test_settings_are_read_without_running_the_config():
+    text = "a = dict(b=[dict(type='X', c=(1, 2))], **{'d': 3})\ne = open('stolen', 'w')\nf = []"
+    expected = {"a.b[0].type": "'X'", "a.b[0].c": "(1, 2)", "a.d": "3", "e": "open('stolen', 'w')", "f": "[]"}
+    assert flat_settings(text) == expected
+    assert not Path("stolen").exists()
+    assert flat_settings("not = a = config (") == {}
 
 
 @pytest.fixture
@@ -81,7 +123,14 @@ def test_images_are_analysed_as_scans_are(blood_cells, tmp_path, monkeypatch):
     run = tmp_path / "cells.json"
     command = ["analyze", str(config), str(weights), "--loss", "dr", "--work-dir", str(tmp_path), "--out", str(run)]
     assert main(command) == 0
-    found = Diagnosis.from_json(json.loads(run.read_text()))
+    found = read_run(run).diagnosis
+    results = read_run(run).results
+    assert (results.is_3d, results.objects.frame_ids) == (False, ("a", "b"))
+    # In pixels of the file; VOC counts pixels from 1.
+    assert results.objects.bbox_px.tolist() == [[20, 10, 80, 60]]
+    assert results.min_overlap == {"RBC": 0.5, "WBC": 0.5, "Platelets": 0.5}
+    assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
+    assert '"picture": [200, 100]' in (tmp_path / "page.html").read_text()
     assert "coco/bbox_mAP_50" in found.metrics
     assert found.distributions.foreground_score.sum() > 0
     assert found.pairs.foreground_background.total > 0

@@ -1,32 +1,45 @@
-"""The page of scans in 3D: its data, and what a browser makes of it."""
+"""The page of scans in 3D and of images: its data, and what a browser makes of it."""
 
+import base64
 import json
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from lidar_rank.page import Scene, match_boxes, render_page
+from lidar_rank.page import Results, Scene, SceneReader, render_page, scene_of_detections
 from lidar_rank.predictions import Detections
+from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, scan_results
 
-CAR = np.array([10.0, 0.0, -1.7, 4.0, 1.6, 1.5, 0.0])
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-
-
-def moved(x_m: float, y_m: float) -> np.ndarray:
-    return CAR + np.array([x_m, y_m, 0, 0, 0, 0, 0])
+NAMES = ["000000", "000001"]
 
 
-def scene(name: str = "000001", *, labelled: bool = True) -> Scene:
-    """One car found twice, one false, one missed."""
-    found = np.stack([moved(0.1, 0), moved(0.3, 0), moved(0, 8)])
-    detections = Detections(found, np.array([0.9, 0.8, 0.4]), np.array(["Car"] * 3))
+def detections(count: int = 3) -> Detections:
+    return Detections(FOUND[:count], np.sort(SCORES[:count])[::-1], np.array(["Car"] * count))
+
+
+def points(count: int = 5000) -> np.ndarray:
     rng = np.random.default_rng(0)
-    points = np.column_stack([rng.uniform(-20, 40, (5000, 2)), rng.uniform(-2, 1, 5000), rng.random(5000)])
-    true = np.stack([CAR, moved(20, -5)]) if labelled else None
-    return Scene(name, points.astype(np.float32), detections, true, np.array(["Car", "Car"]))
+    scan = [rng.uniform(-20, 40, (count, 2)), rng.uniform(-2, 1, count), rng.random(count)]
+    return np.column_stack(scan).astype(np.float32)
+
+
+def unlabelled(name: str = "scan") -> Scene:
+    return scene_of_detections(name, points(), detections())
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return make_scans(tmp_path / "training", NAMES)
+
+
+def labelled_page(folder: Path, runs: int = 1) -> str:
+    """Both scans; each run after the first has found the missed car too."""
+    others = [scan_results(folder, NAMES, np.vstack([FOUND, TRUE[1:]]), np.r_[SCORES, 0.7])]
+    reader = SceneReader([scan_results(folder, NAMES), *others * (runs - 1)])
+    names = [f"run {number}" for number in range(runs)]
+    return render_page(map(reader.read, NAMES), "Scans", names, min_overlap={"Car": 0.7}).text
 
 
 def data_of(page: str) -> dict:
@@ -34,140 +47,142 @@ def data_of(page: str) -> dict:
     return json.loads(text)
 
 
-def test_each_object_is_matched_once_by_the_best_prediction():
-    assert match_boxes(scene(), 0.5).tolist() == [0, -1, -1]
-    assert match_boxes(scene(), 0.99).tolist() == [-1, -1, -1]
-    assert match_boxes(scene(labelled=False), 0.5).tolist() == [-1, -1, -1]
+def block(page: str, name: str) -> bytes:
+    (text,) = re.findall(rf'<script type="text/plain" id="{name}">(.*?)</script>', page)
+    return base64.b64decode(text)
 
 
-def test_predictions_of_another_class_match_nothing():
-    one = scene()
-    other = Scene(one.name, one.points, one.detections, one.true_boxes, np.array(["Van", "Van"]))
-    assert match_boxes(other, 0.5).tolist() == [-1, -1, -1]
-
-
-def test_data_of_the_page():
-    (packed,) = data_of(render_page([scene()], "title"))["scenes"]
-    assert [box["found"] for box in packed["boxes"]] == [True, False, False]
-    assert [thing["score"] for thing in packed["objects"]] == [0.9, -1.0]
-    assert packed["boxes"][0]["box"][:2] == [10.1, 0.0]
-    assert packed["count"] == packed["of"] == 5000
+def test_data_of_the_page(folder):
+    scene, _ = data_of(labelled_page(folder))["scenes"]
+    (boxes,) = scene["runs"]
+    assert [(box["score"], box["verdict"], box["object"]) for box in boxes] == [(0.9, 1, -1), (0.8, 0, 0), (0.4, 1, -1)]
+    assert [thing["counted"] for thing in scene["objects"]] == [True, True]
+    np.testing.assert_allclose(boxes[1]["box"], FOUND[0], atol=1e-3)
+    assert boxes[1]["overlap"] == pytest.approx(3.9 / 4.1, abs=1e-4)
+    assert scene["points"]["count"] == scene["points"]["of"] == 3000
+    assert scene["picture"] == [1242, 375]
 
 
 def test_points_come_back_to_a_millimetre():
-    import base64
-
-    one = scene()
-    (packed,) = data_of(render_page([one], "title"))["scenes"]
-    position = np.frombuffer(base64.b64decode(packed["position"]), "<u2").reshape(-1, 3)
-    metres = np.array(packed["low"]) + position / 65535 * np.array(packed["span"])
-    np.testing.assert_allclose(metres, one.points[:, :3], atol=0.002)
+    page = render_page([unlabelled()], "title", ["run"]).text
+    record = data_of(page)["scenes"][0]["points"]
+    position = np.frombuffer(block(page, "points-0")[: 6 * record["count"]], "<u2").reshape(-1, 3)
+    metres = np.array(record["low"]) + position / 65535 * np.array(record["span"])
+    np.testing.assert_allclose(metres, points()[:, :3], atol=0.002)
 
 
-def test_large_scans_are_thinned_so_that_200_stay_below_60_megabytes():
-    points = np.random.default_rng(0).random((120_000, 4)).astype(np.float32)
-    page = render_page([Scene("a", points, scene().detections)], "title")
-    assert len(page) * 200 < 60e6
-    (packed,) = data_of(page)["scenes"]
-    assert packed["count"] == 30_000
-    assert packed["of"] == 120_000
+def test_large_scans_are_thinned():
+    page = render_page([scene_of_detections("a", points(120_000), detections())], "title", ["run"]).text
+    record = data_of(page)["scenes"][0]["points"]
+    assert (record["count"], record["of"]) == (24_000, 120_000)
+    assert len(page) < 60e6 / 200 + len(render_page([], "title", ["run"], results="-").text)
+
+
+def test_a_page_over_its_size_leaves_scans_out_and_says_so():
+    page = render_page((unlabelled(f"scan {number}") for number in range(20)), "title", ["run"], max_bytes=400_000)
+    data = data_of(page.text)
+    assert 1 < page.num_scenes == len(data["scenes"]) < 10
+    assert len(page.text) < 400_000
+    assert (data["note"],) == page.notes
+    assert data["note"] == f"{20 - page.num_scenes} more scans would make the page larger than 0 MB"
 
 
 def test_names_cannot_break_out_of_the_page():
-    page = render_page([scene('</script><script>alert("x")</script>')], "<b>title</b>")
+    name = '</script><script>alert("x")</script>__RESULTS__'
+    page = render_page([unlabelled(name)], "<b>title</b>", ["<i>__DATA__"]).text
     assert "<script>alert" not in page
     assert "&lt;b&gt;title" in page
-    assert data_of(page)["scenes"][0]["name"].startswith("</script>")
+    data = data_of(page)
+    assert (data["scenes"][0]["name"], data["runs"][0]["name"]) == (name, "<i>__DATA__")
 
 
-def test_no_scene_is_an_error():
+def test_nothing_to_show_is_an_error():
     with pytest.raises(ValueError, match="a page needs at least one scan"):
-        render_page([], "title")
+        render_page([], "title", ["run"])
 
 
 def test_scan_without_points_or_boxes_has_a_page():
-    nothing = Detections(np.zeros((0, 7)), np.zeros(0), np.zeros(0, dtype=np.str_))
-    empty = Scene("empty", np.zeros((0, 4), dtype=np.float32), nothing, np.zeros((0, 7)))
-    assert data_of(render_page([empty], "title"))["scenes"][0]["boxes"] == []
+    empty = scene_of_detections("empty", np.zeros((0, 4), dtype=np.float32), detections(0))
+    scene = data_of(render_page([empty], "title", ["run"]).text)["scenes"][0]
+    assert scene["runs"] == [[]]
+    assert scene["points"]["count"] == 0
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """Headless Chromium, which draws WebGL in software."""
-    if CHROMIUM is None:
-        pytest.skip("no Chromium: install it to test pages in a browser")
-    playwright = pytest.importorskip("playwright.sync_api")
-    options = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
-    with playwright.sync_playwright() as engine:
-        browser = engine.chromium.launch(executable_path=CHROMIUM, args=options)
-        yield browser
-        browser.close()
+def test_what_is_gone_is_named_and_the_rest_is_shown(folder):
+    results = scan_results(folder, NAMES)
+    (folder / "velodyne" / "000000.bin").unlink()
+    (folder / "image_2" / "000000.png").write_bytes(b"not an image")
+    (folder / "calib" / "000001.txt").unlink()
+    without_points, without_boxes = map(SceneReader([results]).read, NAMES)
+    assert re.match(r"no scan: .*000000\.bin.*; no image: cannot identify", without_points.note)
+    assert without_points.points is None
+    assert len(without_points.predictions[0].scores) == 3
+    assert re.match(r"no calibration, so no boxes: .*000001\.txt", without_boxes.note)
+    assert without_boxes.predictions == [None]
 
 
-@pytest.fixture
-def page(browser, tmp_path: Path):
-    """The page of two scans, which may neither ask for anything nor complain."""
-    path = tmp_path / "index.html"
-    path.write_text(render_page([scene("first"), scene("second", labelled=False)], "Scans"), encoding="utf-8")
-    page = browser.new_page(viewport={"width": 900, "height": 600})
-    complaints: list[str] = []
-    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: None if request.url == path.as_uri() else complaints.append(request.url))
-    page.goto(path.as_uri())
-    page.wait_for_selector("#boxes tbody tr")
-    yield page
-    page.close()
-    assert complaints == []
+def pixels(page, place: str = "#view") -> bytes:
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return page.locator(place).screenshot()
 
 
-def pixels(page) -> bytes:
-    page.wait_for_timeout(150)
-    return page.locator("#view").screenshot()
+def summary(page, run: int = 0) -> str:
+    return page.locator(".panel h2").nth(run).inner_text()
 
 
-def test_page_shows_verdicts(page):
-    assert page.locator("#summary").inner_text() == "1 found, 2 false, 1 missed; 5000 points"
-    rows = [row.split("\t") for row in page.locator("#boxes tbody tr").all_inner_texts()]
-    assert [row[3] for row in rows] == ["found", "false", "false", "missed"]
-    assert rows[0][:3] == ["Car", "0.90", "10.1 m"]
+def test_page_shows_verdicts_and_its_slider_changes_what_is_drawn(folder, open_page):
+    page = open_page(labelled_page(folder))
+    assert summary(page) == "run 0 1 found, 2 false, 1 missed; 3000 points"
+    rows = [row.split("\t") for row in page.locator("#tables tbody tr").all_inner_texts()]
+    assert [row[4] for row in rows] == ["false", "found", "false", "missed"]
+    assert rows[1][:4] == ["Car", "0.80", "0.95", "10.1 m"]
+    drawn = [(pixels(page), pixels(page, ".panel canvas"))]
+    for score, expected in (("0.5", "1 found, 1 false, 1 missed"), ("0.95", "0 found, 0 false, 2 missed")):
+        page.locator("#score").fill(score)
+        assert expected in summary(page)
+        drawn.append((pixels(page), pixels(page, ".panel canvas")))
+    scans, pictures = map(set, zip(*drawn, strict=True))
+    assert (len(scans), len(pictures)) == (3, 3), "boxes leave the scan and the camera image"
 
 
-def test_slider_changes_what_is_drawn(page):
-    before = pixels(page)
-    page.locator("#score").fill("0.85")
-    assert page.locator("#summary").inner_text() == "1 found, 0 false, 1 missed; 5000 points"
-    after = pixels(page)
-    assert after != before
-    page.locator("#score").fill("0.95")
-    assert page.locator("#summary").inner_text() == "0 found, 0 false, 2 missed; 5000 points"
-    assert pixels(page) != after
-
-
-def test_keys_change_scan_view_and_selection(page):
-    before = pixels(page)
-    page.keyboard.press("t")
-    from_above = pixels(page)
-    assert from_above != before
-    page.keyboard.press("j")
-    assert page.locator("#boxes tr.selected").count() == 1
-    assert pixels(page) != from_above
-    page.keyboard.press("e")
-    assert "false" in page.locator("#boxes tr.selected").inner_text()
+def test_keys_change_scan_view_and_selection(folder, open_page):
+    page = open_page(labelled_page(folder))
+    drawn = [pixels(page)]
+    for key in "tjf":
+        page.keyboard.press(key)
+        drawn.append(pixels(page))
+    assert len(set(drawn)) == 4
+    assert page.locator("#tables tr.selected").count() == 1
     page.keyboard.press("n")
     assert page.locator("#scan").input_value() == "1"
-    assert page.locator("#summary").inner_text() == "3 boxes; 5000 points"
+    assert page.locator("#tables tr.selected").count() == 1, "the box is followed into the next scan"
+    page.keyboard.press("n")
+    assert page.locator("#scan").input_value() == "0"
+    page.keyboard.press("e")
+    assert "false" in page.locator("#tables tr.selected").inner_text()
+    page.keyboard.press("w")
+    assert page.locator("#reversal").inner_text() == (
+        "run 0: Car 0.90 with overlap 0.63 ranks above Car 0.80 with overlap 0.95 (pair 1 of 2)"
+    )
+    assert page.locator("#tables tr.selected").count() == 2
+    page.keyboard.press("w")
+    assert page.locator("#scan").input_value() == "1"
+    page.keyboard.press("+")
+    assert page.locator("#score").input_value() == "0.35"
 
 
-def test_boxes_can_be_hidden_and_rows_select(page):
-    shown = pixels(page)
-    page.locator("#show-boxes").uncheck()
-    assert pixels(page) != shown
-    page.locator("#boxes tbody tr").nth(1).click()
-    assert page.locator("#boxes tbody tr").nth(1).get_attribute("class") == "selected"
+def test_runs_stand_side_by_side(folder, open_page):
+    page = open_page(labelled_page(folder, runs=2))
+    assert summary(page).startswith("run 0 1 found, 2 false, 1 missed")
+    assert summary(page, 1) == "run 1 2 found, 2 false, 0 missed"
+    assert page.locator("#tables caption").all_inner_texts() == ["run 0", "run 1"]
+    page.locator("#tables table").nth(1).locator("tbody tr").nth(2).click()
+    assert page.locator("#tables table").nth(0).locator("tr.selected").count() == 0
+    assert page.locator("#tables table").nth(1).locator("tr.selected").count() == 1
 
 
-def test_mouse_turns_moves_and_zooms(page):
+def test_mouse_turns_moves_zooms_and_picks(folder, open_page):
+    page = open_page(labelled_page(folder))
     pictures = [pixels(page)]
     page.mouse.move(300, 300)
     page.mouse.wheel(0, -300)
@@ -182,4 +197,42 @@ def test_mouse_turns_moves_and_zooms(page):
     page.mouse.up()
     page.keyboard.up("Shift")
     pictures.append(pixels(page))
-    assert len(set(pictures)) == 4
+    page.locator("#box-colour").select_option("1")
+    pictures.append(pixels(page))
+    page.locator("#show-boxes").uncheck()
+    pictures.append(pixels(page))
+    assert len(set(pictures)) == len(pictures)
+    page.keyboard.press("j")  # which brings the box into the middle of its panel
+    page.keyboard.press("n")
+    page.keyboard.press("p")
+    assert page.locator("#tables tr.selected").count() == 0
+    place, strip = (page.locator(part).bounding_box() for part in ("#stage", ".panel canvas"))
+    page.mouse.click(place["x"] + place["width"] / 2, (place["y"] + strip["y"]) / 2)
+    assert page.locator("#tables tr.selected").inner_text().split("\t")[1] == "0.90"
+
+
+def test_scans_without_labels_have_no_verdicts(open_page):
+    page = open_page(render_page([unlabelled()], "title", ["predictions"]).text)
+    assert summary(page) == "predictions 3 boxes; 5000 points"
+    page.keyboard.press("w")
+    assert page.locator("#reversal").inner_text() == "Without labels there are no reversed pairs."
+
+
+def test_images_have_a_page_too(folder, open_page):
+    truth = image_table("000000", ["cell", "DontCare"], [[100, 50, 400, 300], [700, 50, 900, 200]], None)
+    found = image_table(
+        "000000", ["cell"] * 3, [[110, 50, 400, 300], [720, 60, 880, 200], [0, 0, 90, 90]], [0.9, 0.8, 0.7]
+    )
+    results = Results((folder / "image_2" / "000000.png",), False, {"cell": 0.5}, "recall", truth, found)
+    page = open_page(render_page([SceneReader([results]).read("000000")], "Cells", ["retina"]).text)
+    page.wait_for_function("data.scenes[0].bitmap")
+    assert summary(page) == "retina 1 found, 1 false, 0 missed"
+    rows = [row.split("\t") for row in page.locator("#tables tbody tr").all_inner_texts()]
+    assert [row[4] for row in rows] == ["found", "not counted", "false"]
+    assert rows[0][3] == "290 x 250"
+    drawn = [pixels(page, ".panel canvas")]
+    page.locator("#score").fill("0.75")
+    drawn.append(pixels(page, ".panel canvas"))
+    page.keyboard.press("j")
+    drawn.append(pixels(page, ".panel canvas"))
+    assert len(set(drawn)) == 3

@@ -1,0 +1,128 @@
+"""What a run's boxes are worth: precision over recall, AP by distance, and what a better ranking could still win."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Final
+
+import numpy as np
+from numpy import ndarray
+
+from lidar_rank.evaluation.average_precision import PrecisionCurve, average, precision_curve
+from lidar_rank.evaluation.matching import Matcher
+from lidar_rank.evaluation.overlaps import Overlaps, compute_overlaps
+from lidar_rank.evaluation.rules import METRICS, detection_roles, is_named, object_roles
+from lidar_rank.kernels.kitti_matching import IGNORED, NO_ROLE, VALID
+from lidar_rank.kitti.difficulty import DIFFICULTIES
+from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.page.run import Results
+from lidar_rank.shapes import Bool, Float64, Int8
+
+DISTANCES_M: Final = (0.0, 15.0, 30.0, 45.0, np.inf)
+MODERATE: Final = [difficulty.name for difficulty in DIFFICULTIES].index("moderate")
+HARD: Final = len(DIFFICULTIES) - 1
+
+
+@dataclass(frozen=True, eq=False)
+class DistanceAP:
+    """AP of the objects within a range of distances.
+
+    Attributes:
+        near_m: Objects at this distance from the camera or farther count,
+        far_m: if they are nearer than this.
+        num_objects: How many there are.
+        ap_percent: R40, at recalls that are reached exactly (``sampling="recall"``), because there may be few objects.
+    """
+
+    near_m: float
+    far_m: float
+    num_objects: int
+    ap_percent: float
+
+
+@dataclass(frozen=True, eq=False)
+class ClassMeasures:
+    """Measures of one class: in 3D for moderate difficulty, in images for all objects that are not ignored.
+
+    Attributes:
+        curve: Precision over recall.
+        ap_percent: R40.
+        best_ap_percent: R40 of the same boxes if they were ranked by their true overlap.
+        by_distance: In 3D alone.
+    """
+
+    curve: PrecisionCurve
+    ap_percent: float
+    best_ap_percent: float
+    by_distance: tuple[DistanceAP, ...]
+
+
+def measure(results: Results) -> dict[str, ClassMeasures]:
+    """Measure each class of a run that has frames; the metric is 3D IoU for scans and IoU for images."""
+    overlaps = compute_overlaps(results.objects, results.detections)
+    return {name: _measure_class(results, overlaps, name) for name in results.min_overlap}
+
+
+def roles(
+    results: Results, class_name: str, difficulty: int
+) -> tuple[Int8[ndarray, " object"], Int8[ndarray, " detection"]]:
+    """What objects and detections are in the evaluation of a class, see :mod:`lidar_rank.evaluation.rules`.
+
+    In images every object of the class is to be found, and every detection of it is right or wrong.
+    """
+    if results.is_3d:
+        of_objects = object_roles(results.objects, class_name, drop_at_min_height=False)[difficulty]
+        return of_objects, detection_roles(results.detections, class_name)[difficulty]
+    named = (is_named(table, class_name) for table in (results.objects, results.detections))
+    of_objects, of_detections = (np.where(of_class, VALID, NO_ROLE).astype(np.int8) for of_class in named)
+    return of_objects, of_detections
+
+
+def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> ClassMeasures:
+    of_objects, of_detections = roles(results, class_name, MODERATE)
+    metric = METRICS.index("3d" if results.is_3d else "bbox")
+    overlap = results.min_overlap[class_name]
+    scores = results.detections.score
+
+    def curve(
+        object_role: Int8[ndarray, " object"],
+        detection_role: Int8[ndarray, " detection"],
+        scores: Float64[ndarray, " detection"],
+        sampling: str,
+    ) -> PrecisionCurve:
+        return precision_curve(Matcher(overlaps, metric, overlap, object_role, detection_role, scores), sampling)
+
+    by_distance = []
+    for near_m, far_m in pairwise(DISTANCES_M) if results.is_3d else ():
+        within = curve(
+            _ignored_outside(of_objects, results.objects, near_m, far_m),
+            _ignored_outside(of_detections, results.detections, near_m, far_m),
+            scores,
+            "recall",
+        )
+        by_distance.append(DistanceAP(near_m, far_m, within.num_objects, _ap(within)))
+    own = curve(of_objects, of_detections, scores, results.sampling)
+    true_overlap = _true_overlap(overlaps, metric, of_objects != NO_ROLE, len(results.detections))
+    best = curve(of_objects, of_detections, true_overlap, results.sampling)
+    return ClassMeasures(own, _ap(own), _ap(best), tuple(by_distance))
+
+
+def _ignored_outside(
+    role: Int8[ndarray, " object"], table: KittiObjects, near_m: float, far_m: float
+) -> Int8[ndarray, " object"]:
+    distance_m = np.hypot(table.location_m[:, 0], table.location_m[:, 2])
+    outside = (distance_m < near_m) | (distance_m >= far_m)
+    return np.where(outside & (role == VALID), IGNORED, role).astype(np.int8)
+
+
+def _true_overlap(
+    overlaps: Overlaps, metric: int, of_class: Bool[ndarray, " object"], num_detections: int
+) -> Float64[ndarray, " detection"]:
+    """The largest IoU of each detection with an object of the class."""
+    best = np.zeros(num_detections)
+    pairs = of_class[overlaps.pair_object]
+    np.maximum.at(best, overlaps.pair_detection[pairs], overlaps.iou[pairs, metric])
+    return best
+
+
+def _ap(curve: PrecisionCurve) -> float:
+    return average(curve.precision)["R40"]

@@ -1,0 +1,81 @@
+"""Small runs: scans and images in a folder, with boxes of detectors."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from lidar_rank.analysis import Diagnosis, count_distributions, count_reverse_pairs
+from lidar_rank.kitti import join_frames, objects_from_lidar, read_calibration
+from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.page import Results, Run
+from tests.analysis.candidates import random_candidates
+from tests.kitti.roots import CALIBRATION
+
+IMAGE_SIZE = (1242, 375)
+CAR = np.array([10.0, 0.0, -1.7, 4.0, 1.6, 1.5, 0.0])
+
+
+def moved(x_m: float, y_m: float) -> np.ndarray:
+    """A car somewhere else."""
+    return CAR + np.array([x_m, y_m, 0, 0, 0, 0, 0])
+
+
+TRUE = np.stack([CAR, moved(15, -5)])
+FOUND = np.stack([moved(0.1, 0), moved(0.9, 0), moved(2, 5)])  # a car twice, the second time badly, and one false
+SCORES = np.array([0.8, 0.9, 0.4])
+
+
+def make_scans(folder: Path, names: list[str], *, images: bool = True) -> Path:
+    """The scans, calibrations and images of ``names``, without label files."""
+    for part in ("velodyne", "calib", "image_2"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    for seed, name in enumerate(names):
+        rng = np.random.default_rng(seed)
+        points = np.column_stack([rng.uniform(-20, 40, (3000, 2)), rng.uniform(-2, 1, 3000), rng.random(3000)])
+        points.astype(np.float32).tofile(folder / "velodyne" / f"{name}.bin")
+        (folder / "calib" / f"{name}.txt").write_text(CALIBRATION)
+        if images:
+            pixels = rng.integers(0, 255, (IMAGE_SIZE[1] // 25, IMAGE_SIZE[0] // 27, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize(IMAGE_SIZE).save(folder / "image_2" / f"{name}.png")
+    return folder
+
+
+def scan_results(
+    folder: Path,
+    names: list[str],
+    found: np.ndarray = FOUND,
+    scores: np.ndarray = SCORES,
+    true: np.ndarray = TRUE,
+    true_names: tuple[str, ...] = ("Car", "Car"),
+) -> Results:
+    """The same boxes in every scan."""
+    calibration = read_calibration(folder / "calib" / f"{names[0]}.txt")
+    truth = [objects_from_lidar(name, true, true_names, calibration, IMAGE_SIZE) for name in names]
+    boxes = [
+        objects_from_lidar(name, found, ["Car"] * len(found), calibration, IMAGE_SIZE, scores=scores) for name in names
+    ]
+    files = tuple(folder / "velodyne" / f"{name}.bin" for name in names)
+    return Results(files, True, {"Car": 0.7}, "official", join_frames(truth), join_frames(boxes))
+
+
+def image_table(name: str, names: list[str], boxes: list[list[float]], scores: list[float] | None) -> KittiObjects:
+    count = len(boxes)
+    return KittiObjects(
+        (name,),
+        np.array([0, count]),
+        np.array(names, dtype=np.str_),
+        *(np.full(count, unknown) for unknown in (-1.0, -1.0, -10.0)),
+        np.array(boxes, dtype=float).reshape(count, 4),
+        np.full((count, 3), -1.0),
+        np.full((count, 3), -1000.0),
+        np.full(count, -10.0),
+        np.full(count, np.nan) if scores is None else np.array(scores),
+    )
+
+
+def run_of(results: Results | None, seed: int = 0, metrics: dict[str, float] | None = None, **settings: str) -> Run:
+    """A run with random candidates."""
+    candidates = random_candidates(seed)
+    diagnosis = Diagnosis(metrics or {}, count_reverse_pairs(*candidates), count_distributions(*candidates))
+    return Run(diagnosis, settings, results)
