@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Bad input is one line on stderr and status 2. A training that an error ends after its first step has the traceback
     in its log and on the console, and status 1.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     prepare_for_cpus()
     try:
         options.run(options)
@@ -46,7 +46,8 @@ def _how_to_install(error: Exception, command: str) -> str:
     return f": pip install 'lidar_rank[{_EXTRA.get(command, 'mmdet3d')}]' installs what this command needs"
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands, from which the site of the documentation is made as well."""
     parser = argparse.ArgumentParser(
         prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
     )

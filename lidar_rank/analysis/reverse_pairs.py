@@ -35,7 +35,7 @@ class ReversePairs:
     positive_negative: PairCount = PairCount()
     """Positives of a class against background and positives of other classes, by the score of that class."""
     positive_positive: PairCount = PairCount()
-    """Positives of one class with different overlaps: the one with the larger should have the larger score."""
+    """Positives of one class with different overlaps, of which the one with the larger should have the larger score."""
 
     def __add__(self, other: "ReversePairs") -> "ReversePairs":
         return ReversePairs(
