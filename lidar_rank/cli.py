@@ -245,10 +245,20 @@ def _add_train(commands: Any) -> None:
     command.add_argument(
         "--seed", type=int, help="seed of weights, order and augmentation (default: the config's, else 0)"
     )
+    command.add_argument(
+        "--diagnose",
+        nargs="?",
+        type=int,
+        const=100,
+        metavar="N",
+        help="every N steps (default 100) log how the detector ranks its boxes, and the gradient of each loss term",
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
     _check_run(options)
+    if options.diagnose is not None:
+        runs.check_counts(diagnose=options.diagnose)
     from lidar_rank.mm import running
 
     running.train(
@@ -258,6 +268,7 @@ def _train(options: argparse.Namespace) -> None:
         resume=options.resume,
         amp=options.amp,
         seed=options.seed,
+        diagnose=options.diagnose,
         options=options.cfg_options,
     )
 
@@ -486,7 +497,7 @@ def _analyze(options: argparse.Namespace) -> None:
     write_atomically(options.out, json.dumps(diagnosis.to_json()).encode())
     print(f"{format_runs({options.out.stem: diagnosis})}\nlidar-rank report {options.out} draws it")
     if options.gradients:
-        from lidar_rank.mm.gradients import format_gradients
+        from lidar_rank.mm.diagnostics import format_gradients
 
         norms = running.measure_gradients(
             options.config,

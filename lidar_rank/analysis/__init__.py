@@ -1,5 +1,6 @@
 """Diagnostics of trained detectors, computed from scores, labels and overlaps."""
 
+from lidar_rank.analysis.correlation import score_iou_correlation
 from lidar_rank.analysis.distributions import Distributions, count_distributions
 from lidar_rank.analysis.plots import plot_gradient_norms, plot_score_against_iou, plot_scores
 from lidar_rank.analysis.report import Diagnosis, format_runs, read_diagnosis, render_report
@@ -18,4 +19,5 @@ __all__ = [
     "plot_scores",
     "read_diagnosis",
     "render_report",
+    "score_iou_correlation",
 ]

@@ -8,6 +8,7 @@ compat.apply()
 from lidar_rank.mm import (  # noqa: E402
     assigner,  # noqa: F401
     datasets,  # noqa: F401
+    diagnostics,  # noqa: F401
     heads,  # noqa: F401
     hooks,  # noqa: F401
     losses,  # noqa: F401
