@@ -50,6 +50,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+highlight_language = "bash"  # of blocks that name none
 html_theme = "furo"
 html_title = "lidar_rank"
 html_show_copyright = False

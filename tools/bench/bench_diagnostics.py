@@ -19,14 +19,12 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from lidar_rank.mm.configs import load_config
-from lidar_rank.mm.registry import HOOKS
 from lidar_rank.settings import prepare_for_cpus
 
 WARM_UP: Final = 6
 INTERVALS: Final = (10, 50, 100)
 
 
-@HOOKS.register_module()
 class StepTimes(Hook):
     """Wall and processor seconds of each step, from loaded data to changed weights."""
 
@@ -89,11 +87,11 @@ def main() -> None:
 def train(options: argparse.Namespace, work_dir: Path) -> None:
     """Train for the given number of steps; the hook measures every second one."""
     cfg = load_config(options.config, options.loss)
-    hooks = [{"type": "lidar_rank.DiagnosticsHook", "interval": 2}, {"type": "lidar_rank.StepTimes"}]
+    hook = {"type": "lidar_rank.DiagnosticsHook", "interval": 2}
     cfg.merge_from_dict(
         {
             "work_dir": str(work_dir),
-            "custom_hooks": [*cfg.get("custom_hooks", []), *hooks],
+            "custom_hooks": [*cfg.get("custom_hooks", []), hook],
             "train_cfg": {
                 "_delete_": True,
                 "type": "IterBasedTrainLoop",
@@ -106,7 +104,9 @@ def train(options: argparse.Namespace, work_dir: Path) -> None:
             "log_level": "WARNING",
         }
     )
-    Runner.from_cfg(cfg).train()
+    runner = Runner.from_cfg(cfg)
+    runner.register_hook(StepTimes())
+    runner.train()
 
 
 if __name__ == "__main__":
