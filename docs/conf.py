@@ -51,6 +51,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
 highlight_language = "bash"  # of blocks that name none
+smartquotes = False  # they would turn the two dashes of an option into one
 html_theme = "furo"
 html_title = "lidar_rank"
 html_show_copyright = False
