@@ -6,7 +6,7 @@ PARALLEL := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(PYTEST) --numprocesses auto 
 export OMP_NUM_THREADS ?= 2
 export NUMBA_NUM_THREADS ?= 2
 
-.PHONY: setup test test-slow lint format demo clean
+.PHONY: setup test test-slow lint format demo docs docs-serve clean
 
 setup: .venv/.complete
 
@@ -26,6 +26,19 @@ test-slow: setup
 
 demo: setup
 	.venv/bin/lidar-rank demo
+
+# The site of the documentation, in build/site; a warning is an error, as is a link or an anchor that leads nowhere.
+docs: .venv/.docs
+	OMP_NUM_THREADS=1 .venv/bin/python -m sphinx -W --keep-going -n -q -c docs -d build/doctrees . build/site
+	@echo "the site is in build/site: open build/site/index.html, or run 'make docs-serve'"
+
+docs-serve: docs
+	.venv/bin/python -m http.server --bind 127.0.0.1 --directory build/site 8000
+
+.venv/.docs: .venv/.complete
+	@.venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "make docs needs Python 3.11 or later in .venv: make setup PYTHON=python3.11")'
+	.venv/bin/python -m pip install -q --disable-pip-version-check --no-build-isolation -c requirements/constraints.txt -e ".[docs]"
+	@touch $@
 
 lint: setup
 	.venv/bin/ruff format --check

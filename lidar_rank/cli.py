@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Bad input is one line on stderr and status 2. A training that an error ends after its first step has the traceback
     in its log and on the console, and status 1.
     """
-    options = _parser().parse_args(arguments)
+    options = build_parser().parse_args(arguments)
     prepare_for_cpus()
     try:
         options.run(options)
@@ -46,7 +46,8 @@ def _how_to_install(error: Exception, command: str) -> str:
     return f": pip install 'lidar_rank[{_EXTRA.get(command, 'mmdet3d')}]' installs what this command needs"
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands, from which the site of the documentation is made as well."""
     parser = argparse.ArgumentParser(
         prog="lidar-rank", description="Train and measure KITTI detectors with ranking and balanced losses."
     )
@@ -245,10 +246,20 @@ def _add_train(commands: Any) -> None:
     command.add_argument(
         "--seed", type=int, help="seed of weights, order and augmentation (default: the config's, else 0)"
     )
+    command.add_argument(
+        "--diagnose",
+        nargs="?",
+        type=int,
+        const=100,
+        metavar="N",
+        help="every N steps (default 100) log how the detector ranks its boxes, and the gradient of each loss term",
+    )
 
 
 def _train(options: argparse.Namespace) -> None:
     _check_run(options)
+    if options.diagnose is not None:
+        runs.check_counts(diagnose=options.diagnose)
     from lidar_rank.mm import running
 
     running.train(
@@ -258,6 +269,7 @@ def _train(options: argparse.Namespace) -> None:
         resume=options.resume,
         amp=options.amp,
         seed=options.seed,
+        diagnose=options.diagnose,
         options=options.cfg_options,
     )
 
@@ -486,7 +498,7 @@ def _analyze(options: argparse.Namespace) -> None:
     write_atomically(options.out, json.dumps(run.to_json()).encode())
     print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {options.out} shows it")
     if options.gradients:
-        from lidar_rank.mm.gradients import format_gradients
+        from lidar_rank.mm.diagnostics import format_gradients
 
         norms = running.measure_gradients(
             options.config,

@@ -22,7 +22,7 @@ class Diagnosis:
     """Results of a detector on a test set."""
 
     metrics: dict[str, float]
-    """Every metric of the test by its name, with the values of the host: KITTI's AP in percent, COCO's as a share."""
+    """Every metric of the test by its name, as the host gives it (KITTI's AP in percent, COCO's as a share)."""
     pairs: ReversePairs
     distributions: Distributions
 

@@ -35,7 +35,7 @@ class ReversePairs:
     positive_negative: PairCount = PairCount()
     """Positives of a class against background and positives of other classes, by the score of that class."""
     positive_positive: PairCount = PairCount()
-    """Positives of one class with different overlaps: the one with the larger should have the larger score."""
+    """Positives of one class with different overlaps, of which the one with the larger should have the larger score."""
 
     def __add__(self, other: "ReversePairs") -> "ReversePairs":
         return ReversePairs(
@@ -104,9 +104,11 @@ def _count_in_image(scores: np.ndarray, labels: np.ndarray, iou: np.ndarray, min
 
 def _count_below(positives: np.ndarray, negatives: np.ndarray, min_negative_score: float) -> PairCount:
     """Count the pairs in which the positive scores below the negative."""
-    negatives = np.sort(negatives[negatives >= min_negative_score])
-    not_above, below = (np.searchsorted(negatives, positives, side) for side in ("right", "left"))
-    above = len(negatives) - (not_above + below) / 2
+    negatives = negatives[negatives >= min_negative_score]
+    # Those below every positive, nearly all of them after some training, are in no reversed pair: they are not sorted.
+    rivals = np.sort(negatives[negatives >= positives.min(initial=np.inf)])
+    not_above, below = (np.searchsorted(rivals, positives, side) for side in ("right", "left"))
+    above = len(rivals) - (not_above + below) / 2
     return PairCount(float(above.sum()), len(positives) * len(negatives))
 
 

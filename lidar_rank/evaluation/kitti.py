@@ -24,7 +24,7 @@ class KittiResult:
         extra_overlaps: Further IoU thresholds, the same for every class.
         has_orientation: Whether every detection has an observation angle; without it there is no AOS.
         num_frames: Frames evaluated.
-        sampling: Where precision was sampled, see :func:`precision_curve`.
+        sampling: Where precision was sampled, see :func:`.precision_curve`.
         frame_choice: Which frames were evaluated, in words; set by :func:`evaluate_folders`.
     """
 
@@ -88,7 +88,7 @@ def evaluate_kitti(
         drop_at_min_height: Whether objects of exactly the minimum image height (40, 25, 25 pixels) are ignored. The
             benchmark's program kept them when most published results were made; its later versions, OpenPCDet and
             mmdet3d ignore them. The difference is at most some hundredths of a percent.
-        sampling: ``"official"``, or ``"recall"`` for sets with fewer than 41 objects, see :func:`precision_curve`.
+        sampling: ``"official"``, or ``"recall"`` for sets with fewer than 41 objects, see :func:`.precision_curve`.
 
     Raises:
         ValueError: the frames differ or there are none, a score is not finite, a class has no ``min_overlap``, a

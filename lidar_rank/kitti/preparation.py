@@ -73,8 +73,8 @@ def prepare_kitti(
     repeated: it keeps the frames whose outputs are complete and whose inputs have the same size and modification time.
 
     Args:
-        root: Folder in KITTI format; see :func:`lidar_rank.kitti.root.read_splits` for what it must hold. Any of the
-            splits may be absent. Without ``train`` there is no object database.
+        root: Folder in KITTI format; ``data/README.md`` says what it must hold. Any of the splits may be
+            absent. Without ``train`` there is no object database.
         image_size: Width and height in pixels for frames without an image.
         jobs: Threads; by default one per processor.
         progress: Show progress bars.

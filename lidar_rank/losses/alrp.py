@@ -139,9 +139,9 @@ class ALRPLoss(ClassificationLoss):
     """Module form of :func:`alrp_loss`.
 
     Args:
-        balance: Weigh the localization part by :class:`SelfBalance`, which makes it as large as the sum of both parts,
-            as the authors do.
-        momentum: Of :class:`SelfBalance`.
+        balance: Weigh the localization part by a factor that makes it as large as the sum of both parts, as the
+            authors do.
+        momentum: Share of the earlier average that a step keeps in the average behind ``balance``.
         **options: Those of :func:`alrp_loss`, and ``loss_weight``, ``nonfinite``.
     """
 

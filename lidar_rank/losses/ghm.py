@@ -273,7 +273,7 @@ class GHMCLoss(ClassificationLoss):
     """Module form of :func:`ghm_c_loss` that averages the counts of the unit regions over steps.
 
     Args:
-        momentum: See :class:`RegionAverage`.
+        momentum: Share of the earlier counts that a step keeps, in [0, 0.9999]; 0 counts the batch alone.
         bins: As in :func:`ghm_c_loss`.
         **options: Those of :func:`ghm_c_loss` and ``loss_weight``, ``nonfinite``.
     """
@@ -294,7 +294,7 @@ class GHMRLoss(LocalizationLoss):
     """Module form of :func:`ghm_r_loss` that averages the counts of the unit regions over steps.
 
     Args:
-        momentum: See :class:`RegionAverage`.
+        momentum: Share of the earlier counts that a step keeps, in [0, 0.9999]; 0 counts the batch alone.
         bins: As in :func:`ghm_r_loss`.
         dimensions: As in :func:`ghm_r_loss`.
         **options: Those of :func:`ghm_r_loss` and ``loss_weight``.

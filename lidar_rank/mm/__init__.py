@@ -13,6 +13,7 @@ with defer_imports():
     from lidar_rank.mm import (
         assigner,  # noqa: F401
         datasets,  # noqa: F401
+        diagnostics,  # noqa: F401
         heads,  # noqa: F401
         hooks,  # noqa: F401
         losses,  # noqa: F401

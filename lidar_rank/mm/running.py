@@ -17,7 +17,7 @@ from lidar_rank.mm.checkpoints import check_checkpoints
 from lidar_rank.mm.configs import check_warm_up, load_config, training_settings
 from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
-from lidar_rank.mm.gradients import mean_gradients
+from lidar_rank.mm.diagnostics import mean_gradients
 from lidar_rank.mm.image_results import ImageResultsHook
 from lidar_rank.mm.metrics import KittiAP
 from lidar_rank.mm.ranking import RankingHook
@@ -36,6 +36,7 @@ def train(
     resume: bool = False,
     amp: bool = False,
     seed: int | None = None,
+    diagnose: int | None = None,
     options: dict | None = None,
 ) -> None:
     """Train ``config``; under ``torchrun`` or Slurm this is one of many processes.
@@ -48,6 +49,8 @@ def train(
             Weights and the optimiser's state come from the checkpoint, hyperparameters from the config.
         amp: Mixed precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.
         seed: Seed of weights, order and augmentation; default that of the config, else 0.
+        diagnose: Steps between measurements of :class:`lidar_rank.mm.diagnostics.DiagnosticsHook`; None adds no such
+            hook.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
@@ -65,6 +68,8 @@ def train(
     if amp:
         _use_mixed_precision(cfg)
     _add_hook(cfg, "lidar_rank.ScheduleHook")
+    if diagnose is not None:
+        _add_hook(cfg, "lidar_rank.DiagnosticsHook", interval=diagnose)
     _train(_runner(cfg, config, loss))
 
 
@@ -254,10 +259,10 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.type = "lidar_rank.CPUAmpOptimWrapper"
 
 
-def _add_hook(cfg: Config, name: str) -> None:
+def _add_hook(cfg: Config, name: str, **options: object) -> None:
     hooks = cfg.get("custom_hooks") or []
     if not any(isinstance(hook, dict) and hook.get("type") == name for hook in hooks):
-        cfg.custom_hooks = [*hooks, {"type": name}]
+        cfg.custom_hooks = [*hooks, {"type": name, **options}]
 
 
 def _write_results(cfg: Config, out: Path) -> None:

@@ -35,7 +35,7 @@ def backend() -> ModuleType:
 
     * spconv, if it is imported already, because a host that took its layers from there needs tensors of the same kind;
     * where torch finds a GPU, spconv's CUDA build, else spconv-triton, if one of them is installed;
-    * everywhere else :mod:`lidar_rank.sparse.native`, which needs no package.
+    * everywhere else ``lidar_rank.sparse.native``, which needs no package.
 
     Raises:
         ValueError: ``LIDAR_RANK_SPARSE`` names no backend.
