@@ -16,7 +16,7 @@ from lidar_rank.config_files import check_before_import
 from lidar_rank.settings import prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
-_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "doctor": "scans"}
+_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "doctor": "scans", "import": "scans"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_simulate,
+        _add_import,
         _add_create_data,
         _add_train,
         _add_test,
@@ -113,6 +114,49 @@ def _simulate(options: argparse.Namespace) -> None:
     print(f"next: lidar-rank create-data {options.out}{size}")
 
 
+def _add_import(commands: Any) -> None:
+    from lidar_rank.importing import FORMATS
+
+    command = _add_command(
+        commands,
+        "import",
+        _import,
+        "Turn labelled scans of an annotation tool or another toolkit into a root that create-data and training take,"
+        " without camera and calibration. Sources:\n"
+        + "\n".join(f"  {name:<12}{what}" for name, what in FORMATS.items()),
+        "lidar-rank import export/ --from cvat --out data/own --classes Car Pedestrian --map car=Car --height 1.9",
+    )
+    command.add_argument("folder", type=Path, help="what the tool exported, unpacked; it is only read")
+    command.add_argument("--from", dest="source_format", required=True, choices=list(FORMATS), help="the tool")
+    command.add_argument("--out", type=Path, required=True, help="root to write; an earlier import there is replaced")
+    command.add_argument("--classes", nargs="+", metavar="NAME", help="classes to import (default: all)")
+    command.add_argument(
+        "--map", nargs="+", action=_KeyTexts, default={}, metavar="OLD=NEW", help="new names of classes, e.g. car=Car"
+    )
+    command.add_argument(
+        "--val", type=int, metavar="N", help="held-back scans (default: as the source says, or a fifth)"
+    )
+    _add_sensor(command)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from lidar_rank.importing import format_summary, import_data
+
+    summary = import_data(
+        options.folder,
+        options.out,
+        source_format=options.source_format,
+        classes=options.classes,
+        class_map=options.map,
+        val=options.val,
+        frame=_sensor_frame(options),
+        columns=options.columns,
+        dtype=options.dtype,
+        unit_m=options.unit,
+    )
+    print(format_summary(summary, options.out))
+
+
 def _add_create_data(commands: Any) -> None:
     command = _add_command(
         commands,
@@ -142,6 +186,11 @@ def _create_data(options: argparse.Namespace) -> None:
     print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
     if "train" in summary.frames:
         print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
+    if not summary.has_camera:
+        for name, found in summary.classes.items():
+            size = " x ".join(f"{length_m:g}" for length_m in found.size_m)
+            print(f"{name}: {found.objects} objects, median size {size} m, bottom at {found.z_bottom_m:g} m")
+        print(f"next: KITTI_ROOT={options.root} lidar-rank train second_own_small")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
@@ -545,8 +594,8 @@ def _demo(options: argparse.Namespace) -> None:
     demo.run(options.out, scans=options.scans, held_back=options.held_back, seed=options.seed, jobs=options.jobs)
 
 
-class _KeyValues(argparse.Action):
-    """Collect ``key=value`` words into a dictionary; values are Python literals where they can be."""
+class _KeyTexts(argparse.Action):
+    """Collect ``key=value`` words into a dictionary."""
 
     def __call__(
         self,
@@ -561,8 +610,20 @@ class _KeyValues(argparse.Action):
             key, separator, value = word.partition("=")
             if not separator:
                 parser.error(f"{option_string} takes KEY=VALUE, got {word!r}")
-            pairs[key] = _literal(value)
+            pairs[key] = self.parse(value)
         setattr(namespace, self.dest, pairs)
+
+    def parse(self, text: str) -> object:
+        """Value of the text after ``=``."""
+        return text
+
+
+class _KeyValues(_KeyTexts):
+    """The same with values that are Python literals where they can be."""
+
+    def parse(self, text: str) -> object:
+        """Value of the text after ``=``."""
+        return _literal(text)
 
 
 def _literal(text: str) -> object:
