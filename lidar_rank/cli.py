@@ -215,15 +215,33 @@ def _add_evaluate(commands: Any) -> None:
         help="what to do with frames that have no result file. labels: nothing was found in them, so their objects"
         " count as missed; results: leave them out (default: stop with an error)",
     )
-    command.add_argument("--classes", nargs="+", default=["Car", "Pedestrian", "Cyclist"], help="default: all three")
-    command.add_argument("--iou", type=float, help="threshold for every class instead of the official ones")
+    command.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="default: Car, Pedestrian and Cyclist; with --bands all that are labelled",
+    )
+    command.add_argument(
+        "--bands",
+        type=float,
+        nargs="+",
+        metavar="M",
+        help="AP by distance instead of KITTI's difficulties, for scans without a camera: where bands begin, such as"
+        " 0 30 50",
+    )
+    command.add_argument(
+        "--iou",
+        nargs="+",
+        metavar="IOU",
+        help="threshold for every class, such as 0.5, or of some, such as Car=0.7 Bus=0.5 (default: the official ones,"
+        " and with --bands 0.5 for other classes)",
+    )
     command.add_argument(
         "--extra-iou", type=float, nargs="+", default=[], metavar="IOU", help="further thresholds, for every class"
     )
     command.add_argument(
         "--min-height",
         choices=["lt", "le"],
-        default="lt",
         help="which objects are too low in the image to count: lt, those below the minimum height, as in the program"
         " that most published results were made with (default); le, also those of exactly the minimum height, as in"
         " newer devkits, OpenPCDet and mmdet3d",
@@ -231,32 +249,54 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument(
         "--sampling",
         choices=["official", "recall"],
-        default="official",
-        help="recall: for sets with fewer than 41 objects, on which the benchmark's AP cannot reach 100",
+        help="of recall: official is the benchmark's (default); recall is for sets with fewer than 41 objects, on which"
+        " the benchmark's AP cannot reach 100 (default with --bands)",
     )
     command.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers to this file")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from lidar_rank.evaluation import MIN_OVERLAP, evaluate_folders, format_table
+    from lidar_rank.evaluation import evaluate_folders, format_table
     from lidar_rank.kitti.files import write_atomically
 
     if options.json:
         runs.check_output_file(options.json)
+    if options.bands and options.min_height:
+        raise ValueError("--min-height is a rule of KITTI's difficulties: leave it out, or --bands")
+    overlaps = _iou_thresholds(options.iou)
     result = evaluate_folders(
         options.label_dir,
         options.result_dir,
         options.split,
         frames=options.frames,
         classes=options.classes,
-        min_overlap=MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou),
+        min_overlap=overlaps,
         extra_overlaps=options.extra_iou,
         drop_at_min_height=options.min_height == "le",
         sampling=options.sampling,
+        bands_m=options.bands,
     )
+    unknown = set(overlaps if isinstance(overlaps, dict) else ()) - set(result.curves)
+    if unknown:
+        raise ValueError(
+            f"--iou names {min(unknown)!r}, which is not evaluated; the classes are {', '.join(result.curves)}"
+        )
     print(format_table(result))
     if options.json:
         write_atomically(options.json, (json.dumps(result.ap_percent(), indent=2) + "\n").encode())
+
+
+def _iou_thresholds(words: Sequence[str] | None) -> dict[str, float] | float | None:
+    """One threshold for all classes, or CLASS=IOU for each of some."""
+    if words is None:
+        return None
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.rsplit("=", 1) for word in words]
+        return {name: float(value) for name, value in pairs}
+    except ValueError:
+        raise ValueError(f"--iou takes one number, or CLASS=IOU for each class, got {' '.join(words)}") from None
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
