@@ -101,11 +101,21 @@ def evaluate_by_distance(
     )
 
 
-def _bands(edges_m: Sequence[float]) -> dict[str, tuple[float, float]]:
-    """Limits of all bands by their names."""
+def check_edges(edges_m: Sequence[float]) -> None:
+    """Check where bands begin.
+
+    Raises:
+        ValueError: the edges do not rise from 0 or more.
+    """
     edges = [float(edge) for edge in edges_m]
     if not edges or not np.isfinite(edges).all() or edges[0] < 0 or (np.diff(edges) <= 0).any():
         raise ValueError(f"the edges of bands must be metres that rise from 0 or more, such as 0 30 50, got {edges}")
+
+
+def _bands(edges_m: Sequence[float]) -> dict[str, tuple[float, float]]:
+    """Limits of all bands by their names."""
+    check_edges(edges_m)
+    edges = [float(edge) for edge in edges_m]
     bands = {f"{low:g}-{high:g}m": (low, high) for low, high in pairwise(edges)}
     return {ALL_BANDS: (edges[0], np.inf), **bands, f"{edges[-1]:g}m+": (edges[-1], np.inf)}
 
