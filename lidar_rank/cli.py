@@ -16,7 +16,14 @@ from lidar_rank.config_files import check_before_import
 from lidar_rank.settings import prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
-_EXTRA = {"evaluate": "evaluation", "simulate": "simulation", "report": "view", "view": "view", "doctor": "scans"}
+_EXTRA = {
+    "evaluate": "evaluation",
+    "simulate": "simulation",
+    "report": "view",
+    "view": "view",
+    "doctor": "scans",
+    "import": "scans",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for add in (
         _add_simulate,
+        _add_import,
         _add_create_data,
         _add_train,
         _add_test,
@@ -115,6 +123,49 @@ def _simulate(options: argparse.Namespace) -> None:
     print(f"next: lidar-rank create-data {options.out}{size}")
 
 
+def _add_import(commands: Any) -> None:
+    from lidar_rank.importing import FORMATS
+
+    command = _add_command(
+        commands,
+        "import",
+        _import,
+        "Turn labelled scans of an annotation tool or another toolkit into a root that create-data and training take,"
+        " without camera and calibration. Sources:\n"
+        + "\n".join(f"  {name:<12}{what}" for name, what in FORMATS.items()),
+        "lidar-rank import export/ --from cvat --out data/own --classes Car Pedestrian --map car=Car --height 1.9",
+    )
+    command.add_argument("folder", type=Path, help="what the tool exported, unpacked; it is only read")
+    command.add_argument("--from", dest="source_format", required=True, choices=list(FORMATS), help="the tool")
+    command.add_argument("--out", type=Path, required=True, help="root to write; an earlier import there is replaced")
+    command.add_argument("--classes", nargs="+", metavar="NAME", help="classes to import (default: all)")
+    command.add_argument(
+        "--map", nargs="+", action=_KeyTexts, default={}, metavar="OLD=NEW", help="new names of classes, e.g. car=Car"
+    )
+    command.add_argument(
+        "--val", type=int, metavar="N", help="held-back scans (default: as the source says, or a fifth)"
+    )
+    _add_sensor(command)
+
+
+def _import(options: argparse.Namespace) -> None:
+    from lidar_rank.importing import format_summary, import_data
+
+    summary = import_data(
+        options.folder,
+        options.out,
+        source_format=options.source_format,
+        classes=options.classes,
+        class_map=options.map,
+        val=options.val,
+        frame=_sensor_frame(options),
+        columns=options.columns,
+        dtype=options.dtype,
+        unit_m=options.unit,
+    )
+    print(format_summary(summary, options.out))
+
+
 def _add_create_data(commands: Any) -> None:
     command = _add_command(
         commands,
@@ -144,6 +195,11 @@ def _create_data(options: argparse.Namespace) -> None:
     print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
     if "train" in summary.frames:
         print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")
+    if not summary.has_camera:
+        for name, found in summary.classes.items():
+            size = " x ".join(f"{length_m:g}" for length_m in found.size_m)
+            print(f"{name}: {found.objects} objects, median size {size} m, bottom at {found.z_bottom_m:g} m")
+        print(f"next: KITTI_ROOT={options.root} lidar-rank train second_own_small")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
@@ -168,15 +224,33 @@ def _add_evaluate(commands: Any) -> None:
         help="what to do with frames that have no result file. labels: nothing was found in them, so their objects"
         " count as missed; results: leave them out (default: stop with an error)",
     )
-    command.add_argument("--classes", nargs="+", default=["Car", "Pedestrian", "Cyclist"], help="default: all three")
-    command.add_argument("--iou", type=float, help="threshold for every class instead of the official ones")
+    command.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="default: Car, Pedestrian and Cyclist; with --bands all that are labelled",
+    )
+    command.add_argument(
+        "--bands",
+        type=float,
+        nargs="+",
+        metavar="M",
+        help="AP by distance instead of KITTI's difficulties, for scans without a camera: where bands begin, such as"
+        " 0 30 50",
+    )
+    command.add_argument(
+        "--iou",
+        nargs="+",
+        metavar="IOU",
+        help="threshold for every class, such as 0.5, or of some, such as Car=0.7 Bus=0.5 (default: the official ones,"
+        " and with --bands 0.5 for other classes)",
+    )
     command.add_argument(
         "--extra-iou", type=float, nargs="+", default=[], metavar="IOU", help="further thresholds, for every class"
     )
     command.add_argument(
         "--min-height",
         choices=["lt", "le"],
-        default="lt",
         help="which objects are too low in the image to count: lt, those below the minimum height, as in the program"
         " that most published results were made with (default); le, also those of exactly the minimum height, as in"
         " newer devkits, OpenPCDet and mmdet3d",
@@ -184,32 +258,54 @@ def _add_evaluate(commands: Any) -> None:
     command.add_argument(
         "--sampling",
         choices=["official", "recall"],
-        default="official",
-        help="recall: for sets with fewer than 41 objects, on which the benchmark's AP cannot reach 100",
+        help="of recall: official is the benchmark's (default); recall is for sets with fewer than 41 objects, on which"
+        " the benchmark's AP cannot reach 100 (default with --bands)",
     )
     command.add_argument("--json", type=Path, metavar="OUT", help="also write the numbers to this file")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from lidar_rank.evaluation import MIN_OVERLAP, evaluate_folders, format_table
+    from lidar_rank.evaluation import evaluate_folders, format_table
     from lidar_rank.kitti.files import write_atomically
 
     if options.json:
         runs.check_output_file(options.json)
+    if options.bands and options.min_height:
+        raise ValueError("--min-height is a rule of KITTI's difficulties: leave it out, or --bands")
+    overlaps = _iou_thresholds(options.iou)
     result = evaluate_folders(
         options.label_dir,
         options.result_dir,
         options.split,
         frames=options.frames,
         classes=options.classes,
-        min_overlap=MIN_OVERLAP if options.iou is None else dict.fromkeys(options.classes, options.iou),
+        min_overlap=overlaps,
         extra_overlaps=options.extra_iou,
         drop_at_min_height=options.min_height == "le",
         sampling=options.sampling,
+        bands_m=options.bands,
     )
+    unknown = set(overlaps if isinstance(overlaps, dict) else ()) - set(result.curves)
+    if unknown:
+        raise ValueError(
+            f"--iou names {min(unknown)!r}, which is not evaluated; the classes are {', '.join(result.curves)}"
+        )
     print(format_table(result))
     if options.json:
         write_atomically(options.json, (json.dumps(result.ap_percent(), indent=2) + "\n").encode())
+
+
+def _iou_thresholds(words: Sequence[str] | None) -> dict[str, float] | float | None:
+    """One threshold for all classes, or CLASS=IOU for each of some."""
+    if words is None:
+        return None
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.rsplit("=", 1) for word in words]
+        return {name: float(value) for name, value in pairs}
+    except ValueError:
+        raise ValueError(f"--iou takes one number, or CLASS=IOU for each class, got {' '.join(words)}") from None
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
@@ -616,8 +712,8 @@ def _demo(options: argparse.Namespace) -> None:
     demo.run(options.out, scans=options.scans, held_back=options.held_back, seed=options.seed, jobs=options.jobs)
 
 
-class _KeyValues(argparse.Action):
-    """Collect ``key=value`` words into a dictionary; values are Python literals where they can be."""
+class _KeyTexts(argparse.Action):
+    """Collect ``key=value`` words into a dictionary."""
 
     def __call__(
         self,
@@ -632,8 +728,20 @@ class _KeyValues(argparse.Action):
             key, separator, value = word.partition("=")
             if not separator:
                 parser.error(f"{option_string} takes KEY=VALUE, got {word!r}")
-            pairs[key] = _literal(value)
+            pairs[key] = self.parse(value)
         setattr(namespace, self.dest, pairs)
+
+    def parse(self, text: str) -> object:
+        """Value of the text after ``=``."""
+        return text
+
+
+class _KeyValues(_KeyTexts):
+    """The same with values that are Python literals where they can be."""
+
+    def parse(self, text: str) -> object:
+        """Value of the text after ``=``."""
+        return _literal(text)
 
 
 def _literal(text: str) -> object:

@@ -1,5 +1,6 @@
-"""KITTI average precision: matching, decisions, precision and recall, AP."""
+"""KITTI average precision, by difficulty or by distance: matching, decisions, precision and recall, AP."""
 
+from lidar_rank.evaluation.distance import evaluate_by_distance
 from lidar_rank.evaluation.folders import evaluate_folders
 from lidar_rank.evaluation.kitti import KittiResult, evaluate_kitti, format_table, match_class
 from lidar_rank.evaluation.matching import Decision, Decisions
@@ -15,6 +16,7 @@ __all__ = [
     "Decisions",
     "KittiResult",
     "compute_overlaps",
+    "evaluate_by_distance",
     "evaluate_folders",
     "evaluate_kitti",
     "format_table",

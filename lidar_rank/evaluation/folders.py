@@ -7,8 +7,9 @@ from typing import Final
 
 import numpy as np
 
+from lidar_rank.evaluation.distance import evaluate_by_distance
 from lidar_rank.evaluation.kitti import KittiResult, evaluate_kitti
-from lidar_rank.evaluation.rules import MIN_OVERLAP
+from lidar_rank.evaluation.rules import MIN_OVERLAP, thresholds
 from lidar_rank.kitti.labels import (
     KittiObjects,
     list_frame_ids,
@@ -30,13 +31,14 @@ def evaluate_folders(
     split: Path | str | None = None,
     *,
     frames: str | None = None,
-    classes: Sequence[str] = tuple(MIN_OVERLAP),
-    min_overlap: Mapping[str, float] = MIN_OVERLAP,
+    classes: Sequence[str] | None = None,
+    min_overlap: Mapping[str, float] | float | None = None,
     extra_overlaps: Sequence[float] = (),
     drop_at_min_height: bool = False,
-    sampling: str = "official",
+    sampling: str | None = None,
+    bands_m: Sequence[float] | None = None,
 ) -> KittiResult:
-    """Evaluate KITTI result files like the object benchmark.
+    """Evaluate KITTI result files like the object benchmark, or by distance.
 
     By default every frame of ``split``, or without one every frame of ``label_dir``, must have a result file, which is
     empty where nothing was found.
@@ -47,11 +49,12 @@ def evaluate_folders(
         split: File that lists the frames to evaluate, such as ``ImageSets/val.txt``.
         frames: What frames without a result file mean. ``"labels"``: nothing was found in them, so that their objects
             count as missed. ``"results"``: they are left out. None: they are an error.
-        classes: As in :func:`evaluate_kitti`.
-        min_overlap: As in :func:`evaluate_kitti`.
-        extra_overlaps: As in :func:`evaluate_kitti`.
+        classes: As in :func:`evaluate_kitti`, or with ``bands_m`` in :func:`evaluate_by_distance`.
+        min_overlap: IoU that a detection must exceed, for all classes or by class; the default for others.
+        extra_overlaps: As there.
         drop_at_min_height: As in :func:`evaluate_kitti`.
-        sampling: As in :func:`evaluate_kitti`.
+        sampling: As there.
+        bands_m: Where bands of distance begin, for scans without a camera; None evaluates by KITTI's difficulties.
 
     Returns:
         The result; its ``frame_choice`` says which frames were evaluated.
@@ -64,15 +67,27 @@ def evaluate_folders(
     chosen = _choose_frames(Path(label_dir), Path(result_dir), None if split is None else Path(split), frames)
     ground_truth = read_kitti_labels(Path(label_dir), chosen.frame_ids)
     detections = _with_frames(read_kitti_results(Path(result_dir), chosen.with_result), chosen.frame_ids)
-    result = evaluate_kitti(
-        ground_truth,
-        detections,
-        classes=classes,
-        min_overlap=min_overlap,
-        extra_overlaps=extra_overlaps,
-        drop_at_min_height=drop_at_min_height,
-        sampling=sampling,
-    )
+    if bands_m is None:
+        classes = tuple(MIN_OVERLAP) if classes is None else classes
+        result = evaluate_kitti(
+            ground_truth,
+            detections,
+            classes=classes,
+            min_overlap=thresholds(min_overlap, MIN_OVERLAP, classes),
+            extra_overlaps=extra_overlaps,
+            drop_at_min_height=drop_at_min_height,
+            sampling=sampling or "official",
+        )
+    else:
+        result = evaluate_by_distance(
+            ground_truth,
+            detections,
+            classes=classes,
+            min_overlap=min_overlap,
+            extra_overlaps=extra_overlaps,
+            edges_m=bands_m,
+            sampling=sampling or "recall",
+        )
     return replace(result, frame_choice=chosen.description)
 
 

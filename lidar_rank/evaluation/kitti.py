@@ -1,7 +1,8 @@
 """KITTI average precision of a set of detections: image, bird's eye view, 3D and orientation."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -12,13 +13,17 @@ from lidar_rank.evaluation.rules import METRICS, MIN_OVERLAP, detection_roles, h
 from lidar_rank.kitti.difficulty import DIFFICULTIES
 from lidar_rank.kitti.labels import KittiObjects
 
+LEVELS: Final = tuple(difficulty.name for difficulty in DIFFICULTIES)
+# Matchers by level and metric, of a class at an IoU threshold.
+Match: TypeAlias = Callable[[Overlaps, str, float], Mapping[tuple[str, str], Matcher]]
+
 
 @dataclass(frozen=True)
 class KittiResult:
     """Precision curves of an evaluation.
 
     Attributes:
-        curves: ``curves[class_name][metric]`` holds one curve per difficulty, easy to hard; metrics are ``"bbox"``,
+        curves: ``curves[class_name][metric]`` holds one curve per level, easy to hard; metrics are ``"bbox"``,
             ``"bev"`` and ``"3d"``, and at an extra threshold ``"bbox@0.5"`` and so on.
         min_overlap: IoU that a detection of each class had to exceed.
         extra_overlaps: Further IoU thresholds, the same for every class.
@@ -26,6 +31,7 @@ class KittiResult:
         num_frames: Frames evaluated.
         sampling: Where precision was sampled, see :func:`.precision_curve`.
         frame_choice: Which frames were evaluated, in words; set by :func:`evaluate_folders`.
+        levels: Names of the levels: KITTI's difficulties, or bands of distance.
     """
 
     curves: Mapping[str, Mapping[str, tuple[PrecisionCurve, ...]]]
@@ -35,13 +41,15 @@ class KittiResult:
     num_frames: int
     sampling: str
     frame_choice: str = ""
+    levels: tuple[str, ...] = LEVELS
 
     def ap_percent(self) -> dict[str, dict[str, dict[str, list[float]]]]:
         """Average precision, ready for JSON.
 
         Returns:
             ``{"Car": {"bbox": {"R11": [easy, moderate, hard], "R40": [...]}, "bev": ..., "3d": ..., "aos": ...}}``;
-            without orientation there is no ``"aos"``. Extra thresholds add ``"bbox@0.5"`` and so on.
+            without orientation there is no ``"aos"``. Extra thresholds add ``"bbox@0.5"`` and so on. By distance there
+            are ``"bev"`` and ``"3d"`` alone, and a level without objects has 0.
         """
         return {
             class_name: {metric: _by_difficulty(samples) for metric, samples in self._samples(class_name)}
@@ -51,9 +59,9 @@ class KittiResult:
     def _samples(self, class_name: str) -> Iterator[tuple[str, list[np.ndarray]]]:
         curves = self.curves[class_name]
         for suffix in ("", *map(_suffix, self.extra_overlaps)):
-            for metric in METRICS:
+            for metric in [metric for metric in METRICS if metric + suffix in curves]:
                 yield metric + suffix, [curve.precision for curve in curves[metric + suffix]]
-            if self.has_orientation:
+            if self.has_orientation and "bbox" in curves:
                 yield f"aos{suffix}", [curve.orientation_similarity for curve in curves[f"bbox{suffix}"]]
 
 
@@ -94,6 +102,51 @@ def evaluate_kitti(
         ValueError: the frames differ or there are none, a score is not finite, a class has no ``min_overlap``, a
             threshold is not within [0, 1), or ``sampling`` is unknown.
     """
+
+    def match(overlaps: Overlaps, class_name: str, min_iou: float) -> dict[tuple[str, str], Matcher]:
+        return match_class(overlaps, ground_truth, detections, class_name, min_iou, drop_at_min_height)
+
+    return evaluate_levels(
+        ground_truth,
+        detections,
+        match,
+        levels=LEVELS,
+        metrics=METRICS,
+        classes=classes,
+        min_overlap=min_overlap,
+        extra_overlaps=extra_overlaps,
+        sampling=sampling,
+    )
+
+
+def evaluate_levels(
+    ground_truth: KittiObjects,
+    detections: KittiObjects,
+    match: Match,
+    *,
+    levels: Sequence[str],
+    metrics: Sequence[str],
+    classes: Sequence[str],
+    min_overlap: Mapping[str, float],
+    extra_overlaps: Sequence[float],
+    sampling: str,
+) -> KittiResult:
+    """Evaluate detections with any division of objects into levels.
+
+    Args:
+        ground_truth: As in :func:`evaluate_kitti`.
+        detections: As in :func:`evaluate_kitti`.
+        match: Gives a matcher for each level and metric.
+        levels: Names of the levels.
+        metrics: Among ``METRICS``.
+        classes: As in :func:`evaluate_kitti`.
+        min_overlap: As in :func:`evaluate_kitti`.
+        extra_overlaps: As in :func:`evaluate_kitti`.
+        sampling: As in :func:`evaluate_kitti`.
+
+    Raises:
+        ValueError: as in :func:`evaluate_kitti`.
+    """
     _check_frames(ground_truth, detections)
     thresholds = {class_name: _threshold(class_name, min_overlap) for class_name in classes}
     extras = {_suffix(overlap): _checked_threshold(overlap, "extra_overlaps") for overlap in extra_overlaps}
@@ -102,12 +155,20 @@ def evaluate_kitti(
     for class_name, threshold in thresholds.items():
         curves[class_name] = {}
         for suffix, min_iou in ({"": threshold} | extras).items():
-            matchers = match_class(overlaps, ground_truth, detections, class_name, min_iou, drop_at_min_height)
-            for metric in METRICS:
-                of_metric = [matchers[difficulty.name, metric] for difficulty in DIFFICULTIES]
+            matchers = match(overlaps, class_name, min_iou)
+            for metric in metrics:
+                of_metric = [matchers[level, metric] for level in levels]
                 curves[class_name][metric + suffix] = tuple(precision_curve(each, sampling) for each in of_metric)
     num_frames = len(ground_truth.frame_ids)
-    return KittiResult(curves, thresholds, tuple(extras.values()), has_orientation(detections), num_frames, sampling)
+    return KittiResult(
+        curves,
+        thresholds,
+        tuple(extras.values()),
+        has_orientation(detections),
+        num_frames,
+        sampling,
+        levels=tuple(levels),
+    )
 
 
 def match_class(
@@ -175,9 +236,8 @@ def _checked_threshold(threshold: float, name: str) -> float:
 
 def format_table(result: KittiResult) -> str:
     """A table to read: AP in percent, by class, metric, recall samples and difficulty."""
-    names = [difficulty.name for difficulty in DIFFICULTIES]
-    lines = ["".join([f"{'AP %':<24}", *(f"{name:>20}" for name in names)])]
-    lines.append(f"{f'{result.num_frames} frames':<24}" + f"{'R11':>10}{'R40':>10}" * len(names))
+    lines = ["".join([f"{'AP %':<24}", *(f"{name:>20}" for name in result.levels)])]
+    lines.append(f"{f'{result.num_frames} frames':<24}" + f"{'R11':>10}{'R40':>10}" * len(result.levels))
     for class_name, by_metric in result.ap_percent().items():
         for metric, ap in by_metric.items():
             name, _, extra_overlap = metric.partition("@")
@@ -193,12 +253,15 @@ def format_table(result: KittiResult) -> str:
 def _notes(result: KittiResult) -> list[str]:
     """Lines below the table: which frames were evaluated, and which classes have too few objects."""
     notes = [f"frames: {result.frame_choice}"] if result.frame_choice else []
-    few = [
-        f"{class_name} {difficulty.name} {curve.num_objects}"
+    counts = {
+        f"{class_name} {level}": curve.num_objects
         for class_name, by_metric in result.curves.items()
-        for difficulty, curve in zip(DIFFICULTIES, by_metric["bbox"], strict=True)
-        if curve.num_objects < NUM_SAMPLES
-    ]
+        for level, curve in zip(result.levels, by_metric["3d"], strict=True)
+    }
+    few = [f"{name} {count}" for name, count in counts.items() if count < NUM_SAMPLES]
+    none = [name for name, count in counts.items() if not count]
+    if none and result.levels != LEVELS:
+        notes.append(f"no objects: {', '.join(none)}; their AP means nothing")
     if few and result.sampling == "official":
         notes.append(f"objects: {', '.join(few)}; the benchmark's AP stays below 100 with fewer than {NUM_SAMPLES}")
     return notes

@@ -16,7 +16,7 @@ from lidar_rank.kernels.kitti_matching import (
     match_by_overlap,
     match_by_score,
 )
-from lidar_rank.shapes import Float64, Int8, Int64
+from lidar_rank.shapes import Bool, Float64, Int8, Int64
 
 
 class Decision(IntEnum):
@@ -76,6 +76,7 @@ class Matcher:
         object_role: VALID, IGNORED or NO_ROLE of each object.
         detection_role: The same of each detection.
         score: Score of each detection.
+        can_be_false: Which detections count as false if they find no object; by default all that are VALID.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Matcher:
         object_role: Int8[ndarray, " object"],
         detection_role: Int8[ndarray, " detection"],
         score: Float64[ndarray, " detection"],
+        can_be_false: Bool[ndarray, " detection"] | None = None,
     ) -> None:
         keep = (
             (overlaps.iou[:, metric] > min_overlap)
@@ -98,6 +100,8 @@ class Matcher:
         # Columns of a table are strided; numba would compile for these and for contiguous ones.
         self._score = np.ascontiguousarray(score, dtype=np.float64)
         self._can_be_false = (detection_role == VALID) & (overlaps.in_dontcare[:, metric] <= min_overlap)
+        if can_be_false is not None:
+            self._can_be_false &= can_be_false
         self.num_objects = int((object_role == VALID).sum())
 
     def true_positive_scores(self) -> Float64[ndarray, " found"]:

@@ -4,6 +4,7 @@ Source: Geiger et al., "Are we ready for autonomous driving? The KITTI vision be
 development kit of its object benchmark.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -18,6 +19,21 @@ METRICS: Final = ("bbox", "bev", "3d")
 MIN_OVERLAP: Final = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 NEIGHBOURS: Final = {"car": "van", "pedestrian": "person_sitting"}
 UNKNOWN_ALPHA_RAD: Final = -10.0
+
+
+def thresholds(
+    given: Mapping[str, float] | float | None, default: Mapping[str, float], classes: Sequence[str]
+) -> Mapping[str, float]:
+    """IoU thresholds by class.
+
+    Args:
+        given: One for all classes, or by class; None for the default alone.
+        default: Of the classes that are not given.
+        classes: The classes that are evaluated.
+    """
+    if isinstance(given, int | float):
+        return dict.fromkeys(classes, float(given))
+    return {**default, **(given or {})}
 
 
 def is_named(table: KittiObjects, class_name: str) -> Bool[ndarray, " object"]:

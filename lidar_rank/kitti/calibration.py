@@ -6,6 +6,8 @@ Frames, right-handed, in metres:
 * **camera**: camera 0 after rectification, x right, y down, z forward; the frame of the label files, yaw about y.
 * **image**: pixels of the left colour camera (camera 2), u right, v down, from the outer corner of the first pixel.
 
+A calibration without ``P0`` to ``P3`` is that of a scan without a camera; its camera frame serves for labels alone.
+
 The file format and the chain ``P2 @ R0_rect @ Tr_velo_to_cam`` follow Geiger et al., "Are we ready for autonomous
 driving? The KITTI vision benchmark suite", CVPR 2012, and the development kit of its object benchmark.
 """
@@ -33,6 +35,7 @@ MATRIX_SHAPES: Final = {
     "Tr_imu_to_velo": (3, 4),
 }
 OPTIONAL_MATRICES: Final = {"Tr_imu_to_velo"}
+PROJECTIONS: Final = {"P0", "P1", "P2", "P3"}
 
 # The reduced clouds that published results were made with keep these distances from the image plane.
 MIN_DEPTH_M: Final = 0.001
@@ -44,16 +47,21 @@ class Calibration:
     """Where the LiDAR and the cameras of one frame are.
 
     Attributes:
-        projections: ``P0`` to ``P3``: camera frame to the pixels of each of the four cameras.
+        projections: ``P0`` to ``P3``: camera frame to the pixels of each of the four cameras; None without cameras.
         rectification: ``R0_rect``: rotation from the unrectified to the rectified camera 0.
         lidar_to_reference: ``Tr_velo_to_cam``: LiDAR frame to the unrectified camera 0.
         imu_to_lidar: ``Tr_imu_to_velo``, or None where the file has none.
     """
 
-    projections: Float[ndarray, "4 3 4"]
+    projections: Float[ndarray, "4 3 4"] | None
     rectification: Float[ndarray, "3 3"]
     lidar_to_reference: Float[ndarray, "3 4"]
     imu_to_lidar: Float[ndarray, "3 4"] | None = None
+
+    @property
+    def has_camera(self) -> bool:
+        """Whether there are cameras."""
+        return self.projections is not None
 
     @cached_property
     def lidar_to_camera_matrix(self) -> Float[ndarray, "4 4"]:
@@ -83,8 +91,11 @@ class Calibration:
 
         Returns:
             Pixels ``(u, v)``, without meaning where the depth is not positive, and the depth from camera 2 in metres.
+
+        Raises:
+            ValueError: there is no camera.
         """
-        scaled = _transform(self.projections[2], points_m)
+        scaled = _transform(self.projection, points_m)
         with np.errstate(divide="ignore", invalid="ignore"):
             return scaled[:, :2] / scaled[:, 2:], scaled[:, 2]
 
@@ -103,9 +114,23 @@ class Calibration:
 
         Returns:
             True strictly inside the viewing frustum, which is how the official reduced clouds are cut.
+
+        Raises:
+            ValueError: there is no camera.
         """
-        projection = self.projections[2] @ self.lidar_to_camera_matrix
+        projection = self.projection @ self.lidar_to_camera_matrix
         return points_in_frustum(points_m, projection, *image_size, MIN_DEPTH_M, MAX_DEPTH_M)
+
+    @property
+    def projection(self) -> Float[ndarray, "3 4"]:
+        """``P2``: camera frame to the pixels of the left colour camera.
+
+        Raises:
+            ValueError: there is no camera.
+        """
+        if self.projections is None:
+            raise ValueError("the calibration has no camera (P0 to P3), so that nothing can be projected into an image")
+        return self.projections[2]
 
     def camera_boxes_to_lidar(
         self,
@@ -136,6 +161,15 @@ class Calibration:
         return self.lidar_to_camera(boxes[:, :3]), boxes[:, 5:2:-1], wrap_angle(-boxes[:, 6] - np.pi / 2)
 
 
+# Of scans without a camera: the place of the LiDAR with a camera's axes, so that the frames differ by the order and the
+# signs of the axes alone, and boxes go from one to the other without rounding of positions and sizes.
+WITHOUT_CAMERA: Final = Calibration(
+    projections=None,
+    rectification=np.eye(3),
+    lidar_to_reference=np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]),
+)
+
+
 def homogeneous(matrix: Float[ndarray, "3 columns"]) -> Float[ndarray, "4 4"]:
     """Extend a 3x3 or 3x4 matrix to 4x4 with the rows and columns of the identity."""
     extended = np.eye(4)
@@ -147,7 +181,7 @@ def read_calibration(path: Path) -> Calibration:
     """Read one file of a KITTI ``calib`` folder.
 
     Args:
-        path: Text file with lines ``NAME: values``.
+        path: Text file with lines ``NAME: values``. Without any of ``P0`` to ``P3``, the scan has no camera.
 
     Returns:
         The calibration.
@@ -166,14 +200,14 @@ def read_calibration(path: Path) -> Calibration:
             if name in MATRIX_SHAPES:
                 matrices[name] = _parse_matrix(name, values, where=f"{path}:{number}")
     missing = MATRIX_SHAPES.keys() - OPTIONAL_MATRICES - matrices.keys()
-    if missing:
+    if missing and missing != PROJECTIONS:
         raise ValueError(f"{path}: no {', '.join(sorted(missing))}; found {', '.join(matrices) or 'nothing'}")
     for name in ("R0_rect", "Tr_velo_to_cam"):
         if not _is_rotation(matrices[name][:, :3]):
             values = matrices[name].tolist()
             raise ValueError(f"{path}: the first three columns of {name} are not a rotation matrix: {values}")
     return Calibration(
-        projections=np.stack([matrices[f"P{camera}"] for camera in range(4)]),
+        projections=None if missing else np.stack([matrices[f"P{camera}"] for camera in range(4)]),
         rectification=matrices["R0_rect"],
         lidar_to_reference=matrices["Tr_velo_to_cam"],
         imu_to_lidar=matrices.get("Tr_imu_to_velo"),
@@ -182,12 +216,16 @@ def read_calibration(path: Path) -> Calibration:
 
 def format_calibration(calibration: Calibration) -> str:
     """Text of a calibration file, in the official files' order and precision (13 digits)."""
-    matrices = [*calibration.projections, calibration.rectification, calibration.lidar_to_reference]
-    if calibration.imu_to_lidar is not None:
-        matrices.append(calibration.imu_to_lidar)
+    matrices = [
+        *([None] * len(PROJECTIONS) if calibration.projections is None else calibration.projections),
+        calibration.rectification,
+        calibration.lidar_to_reference,
+        calibration.imu_to_lidar,
+    ]
     lines = (
         f"{name}: {' '.join(f'{value:.12e}' for value in matrix.flat)}\n"
-        for name, matrix in zip(MATRIX_SHAPES, matrices, strict=False)
+        for name, matrix in zip(MATRIX_SHAPES, matrices, strict=True)
+        if matrix is not None
     )
     return "".join(lines)
 

@@ -1,7 +1,7 @@
 """Annotation files: the dictionaries that mmdet3d 1.4's KittiDataset and DataBaseSampler read, with their keys."""
 
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +11,12 @@ import numpy as np
 from numpy import ndarray
 
 from lidar_rank.kitti.calibration import Calibration, homogeneous
+from lidar_rank.kitti.classes import DONT_CARE, label_of
 from lidar_rank.kitti.difficulty import difficulty_index
 from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.kitti.root import Frame
 from lidar_rank.shapes import Float, Int
 
-CLASSES: Final = ("Pedestrian", "Cyclist", "Car", "Van", "Truck", "Person_sitting", "Tram", "Misc")
-"""The host's order: a class's position is its label."""
-DONT_CARE: Final = "DontCare"
-LABEL_OF: Final = {**{name: label for label, name in enumerate(CLASSES)}, DONT_CARE: -1}
-METAINFO: Final = {"categories": LABEL_OF, "dataset": "kitti", "info_version": "1.1"}
 DATABASE_FOLDER: Final = "kitti_gt_database"
 
 Checked = TypeVar("Checked")
@@ -33,14 +29,16 @@ class AnnotatedFrame:
     Attributes:
         frame: The frame.
         calibration: Its calibration.
-        image_size: Width and height in pixels.
+        image_size: Width and height in pixels; None without a camera.
+        classes: Of the root; a class's position is its label.
         labels: The objects of all frames.
-        rows: Indices of this frame's objects of :data:`CLASSES` and DontCare areas, in the label file's order.
+        rows: Indices of this frame's objects of these classes and DontCare areas, in the label file's order.
     """
 
     frame: Frame
     calibration: Calibration
-    image_size: tuple[int, int]
+    image_size: tuple[int, int] | None
+    classes: tuple[str, ...]
     labels: KittiObjects
     rows: Int[ndarray, " label"]
 
@@ -64,6 +62,12 @@ class AnnotatedFrame:
         return [f"{DATABASE_FOLDER}/{int(self.frame.name)}_{name}_{i}.bin" for i, name in enumerate(names)]
 
 
+def infos_content(data_list: list[dict[str, Any]], classes: Sequence[str]) -> dict[str, Any]:
+    """Content of ``kitti_infos_*.pkl`` from its entries."""
+    metainfo = {"categories": label_of(classes), "dataset": "kitti", "info_version": "1.1"}
+    return {"metainfo": metainfo, "data_list": data_list}
+
+
 def frame_info(annotated: AnnotatedFrame, points_in_objects: list[int]) -> dict[str, Any]:
     """One entry of ``data_list`` in ``kitti_infos_*.pkl``.
 
@@ -77,19 +81,16 @@ def frame_info(annotated: AnnotatedFrame, points_in_objects: list[int]) -> dict[
     frame, calibration = annotated.frame, annotated.calibration
     lidar_to_camera = calibration.lidar_to_camera_matrix
     images: dict[str, Any] = {}
-    for camera, projection in enumerate(calibration.projections):
+    for camera, projection in enumerate(() if calibration.projections is None else calibration.projections):
         camera_to_image = homogeneous(projection)
         images[f"CAM{camera}"] = {
             "cam2img": camera_to_image.tolist(),
             "lidar2img": (camera_to_image @ lidar_to_camera).tolist(),
         }
-    width_px, height_px = annotated.image_size
-    images["CAM2"] |= {
-        "img_path": frame.image_path.name,
-        "width": width_px,
-        "height": height_px,
-        "lidar2cam": lidar_to_camera.tolist(),
-    }
+    if annotated.image_size is not None:
+        width_px, height_px = annotated.image_size
+        images["CAM2"] |= {"img_path": frame.image_path.name, "width": width_px, "height": height_px}
+    images.setdefault("CAM2", {})["lidar2cam"] = lidar_to_camera.tolist()
     images["R0_rect"] = homogeneous(calibration.rectification).tolist()
     lidar_points = {
         "num_pts_feats": 4,
@@ -110,7 +111,7 @@ def database_entries(annotated: AnnotatedFrame, points_in_objects: list[int]) ->
         points_in_objects: Points of the reduced cloud inside each of its ``object_rows``.
     """
     labels, rows = annotated.labels, annotated.object_rows
-    levels = difficulty_index(labels.bbox_px[rows], labels.occlusion[rows], labels.truncation[rows]).tolist()
+    levels = _difficulty(annotated, rows).tolist()
     return [
         {
             "name": str(labels.name[row]),
@@ -142,8 +143,21 @@ def read_infos(path: Path) -> list[dict[str, Any]]:
     return _read_pickle(path, _checked_infos)
 
 
-def read_image_sizes(path: Path) -> dict[str, tuple[int, int]]:
+def read_info_classes(path: Path) -> tuple[str, ...]:
+    """Read the classes of ``kitti_infos_*.pkl``, each at the position of its label.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is damaged or in another format; the message names it.
+    """
+    return _read_pickle(path, _checked_classes)
+
+
+def read_image_sizes(path: Path) -> dict[str, tuple[int, int] | None]:
     """Read width and height in pixels of the image of each frame, by the frame's name, from ``kitti_infos_*.pkl``.
+
+    Returns:
+        None for frames without a camera.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -176,8 +190,13 @@ def _read_pickle(path: Path, check: Callable[[Any], Checked]) -> Checked:
         ) from error
 
 
+def _checked_classes(content: Any) -> tuple[str, ...]:
+    by_label = {label: name for name, label in content["metainfo"]["categories"].items() if name != DONT_CARE}
+    return tuple(by_label[label] for label in range(len(by_label)))
+
+
 def _checked_infos(content: Any) -> list[dict[str, Any]]:
-    labels = {LABEL_OF[DONT_CARE], *content["metainfo"]["categories"].values()}
+    labels = {-1, *content["metainfo"]["categories"].values()}
     for info in content["data_list"]:
         Path(info["lidar_points"]["lidar_path"])
         _image_size(info)
@@ -190,8 +209,10 @@ def _checked_infos(content: Any) -> list[dict[str, Any]]:
     return content["data_list"]
 
 
-def _image_size(info: dict[str, Any]) -> tuple[int, int]:
+def _image_size(info: dict[str, Any]) -> tuple[int, int] | None:
     camera = info["images"]["CAM2"]
+    if "cam2img" not in camera:
+        return None
     width_px, height_px = int(camera["width"]), int(camera["height"])
     if min(width_px, height_px) < 1:
         raise ValueError(f"an image is {width_px} x {height_px} pixels")
@@ -217,13 +238,17 @@ def _instances(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[
     labels, rows = annotated.labels, annotated.rows
     center_m = labels.location_m[rows]
     center_m[:, 1] -= labels.size_m[rows, 0] / 2
-    center_px, depth_m = annotated.calibration.camera_to_image(center_m)
+    if annotated.calibration.has_camera:
+        center_px, depth_m = annotated.calibration.camera_to_image(center_m)
+    else:
+        center_px, depth_m = np.zeros((len(rows), 2)), center_m[:, 2]
     # The host's camera boxes list length, height, width.
     boxes = np.column_stack([labels.location_m[rows], labels.size_m[rows][:, [2, 0, 1]], labels.yaw_rad[rows]])
     is_object = labels.name[rows] != DONT_CARE
     index, num_lidar_pts = np.full((2, len(rows)), -1)
     index[is_object], num_lidar_pts[is_object] = np.arange(is_object.sum()), points_in_objects
-    class_label = [LABEL_OF[name] for name in labels.name[rows]]
+    labels_of_names = label_of(annotated.classes)
+    class_label = [labels_of_names[name] for name in labels.name[rows]]
     columns = {
         "bbox": labels.bbox_px[rows].tolist(),
         "bbox_label": class_label,
@@ -232,7 +257,7 @@ def _instances(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[
         "depth": depth_m.tolist(),
         "center_2d": center_px.tolist(),
         "num_lidar_pts": num_lidar_pts.tolist(),
-        "difficulty": difficulty_index(labels.bbox_px[rows], labels.occlusion[rows], labels.truncation[rows]).tolist(),
+        "difficulty": _difficulty(annotated, rows).tolist(),
         "truncated": labels.truncation[rows].tolist(),
         "occluded": labels.occlusion[rows].astype(int).tolist(),
         "alpha": labels.alpha_rad[rows].tolist(),
@@ -241,3 +266,11 @@ def _instances(annotated: AnnotatedFrame, points_in_objects: list[int]) -> list[
         "group_id": list(range(len(rows))),
     }
     return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+def _difficulty(annotated: AnnotatedFrame, rows: Int[ndarray, " row"]) -> Int[ndarray, " row"]:
+    """Index of the easiest level of each object; without a camera, by whose image levels are defined, all are easy."""
+    if not annotated.calibration.has_camera:
+        return np.zeros(len(rows), dtype=np.int64)
+    labels = annotated.labels
+    return difficulty_index(labels.bbox_px[rows], labels.occlusion[rows], labels.truncation[rows])

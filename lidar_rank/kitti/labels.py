@@ -188,24 +188,30 @@ def write_kitti_results(folder: Path, detections: KittiObjects) -> None:
         ValueError: a value is NaN or infinite, or a class name is not a single word.
         OSError: the disk is full, or the folder cannot be written to; the message names the file.
     """
-    table = _numbers(detections)
+    _write_objects(folder, detections, _numbers(detections))
+
+
+def write_kitti_labels(folder: Path, objects: KittiObjects) -> None:
+    """Write one label file per frame, without scores; otherwise as :func:`write_kitti_results`."""
+    _write_objects(folder, objects, _numbers(objects)[:, :-1])
+
+
+def _write_objects(folder: Path, objects: KittiObjects, table: Float64[ndarray, "object column"]) -> None:
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0]
-        frame = detections.frame_ids[np.searchsorted(detections.frame_start, row, side="right") - 1]
+        frame = objects.frame_ids[np.searchsorted(objects.frame_start, row, side="right") - 1]
         raise ValueError(
-            f"frame {frame}: {RESULT_COLUMNS[column + 1]} of a {detections.name[row]} is {table[row, column]}"
+            f"frame {frame}: {RESULT_COLUMNS[column + 1]} of a {objects.name[row]} is {table[row, column]}"
         )
-    for name in np.unique(detections.name):
+    for name in np.unique(objects.name):
         if len(name.split()) != 1 or not name.isprintable():
             raise ValueError(f"class {str(name)!r} cannot be written to a result file: a class is one word there")
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
         " ".join([name, *(repr(value).removesuffix(".0") for value in row)]) + "\n"
-        for name, row in zip(detections.name, table.tolist(), strict=True)
+        for name, row in zip(objects.name, table.tolist(), strict=True)
     ]
-    for frame_id, start, stop in zip(
-        detections.frame_ids, detections.frame_start[:-1], detections.frame_start[1:], strict=True
-    ):
+    for frame_id, start, stop in zip(objects.frame_ids, objects.frame_start[:-1], objects.frame_start[1:], strict=True):
         write_atomically(folder / f"{frame_id}.txt", "".join(lines[start:stop]).encode())
 
 

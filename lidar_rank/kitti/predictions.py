@@ -8,7 +8,7 @@ from numpy import ndarray
 from numpy.typing import ArrayLike
 
 from lidar_rank.geometry.boxes import checked_boxes, wrap_angle
-from lidar_rank.kitti.calibration import Calibration
+from lidar_rank.kitti.calibration import WITHOUT_CAMERA, Calibration
 from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.shapes import Bool, Float, Shaped
 
@@ -17,12 +17,6 @@ MIN_CORNER_DEPTH_M: Final = 0.1
 # Corners of the unit box: half length, half width, height.
 UNIT_CORNERS: Final = np.array([(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (0.0, 1.0)])
 UNKNOWN_IN_RESULTS: Final = -1.0
-# The place of the LiDAR with a camera's axes: x right, y down, z forward.
-_IDEAL_CAMERA: Final = Calibration(
-    projections=np.tile(np.eye(3, 4), (4, 1, 1)),
-    rectification=np.eye(3),
-    lidar_to_reference=np.array([[0.0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]),
-)
 
 
 def objects_from_lidar(
@@ -96,26 +90,28 @@ def objects_without_camera(
     lidar_boxes: Float[ndarray, "box 7"],
     names: Sequence[str] | Shaped[ndarray, " box"],
     *,
-    scores: Float[ndarray, " box"],
+    scores: Float[ndarray, " box"] | None = None,
+    calibration: Calibration = WITHOUT_CAMERA,
 ) -> KittiObjects:
-    """Turn the detections of a scan that has no camera into objects of a result file.
+    """Turn the boxes of one frame, seen by a camera or not, into ground truth or detections.
 
     Args:
         frame_id: Name of the frame.
         lidar_boxes: As for :func:`objects_from_lidar`.
         names: Class of each box.
-        scores: Confidence of each.
+        scores: Confidence of each detection; None for ground truth.
+        calibration: Of the frame; by default that of scans without a camera, an ideal camera in the place of the LiDAR.
 
     Returns:
-        One row for each box, wherever it lies, in the frame of an ideal camera in the place of the LiDAR. What a camera
-        would say, the image box, is 0.
+        One row for each box, wherever it lies, in the camera frame of ``calibration``. What a camera would say, the
+        image box, is 0; ground truth is fully visible and not truncated.
 
     Raises:
         ValueError: a shape is wrong, a value is not finite, or a size is not positive.
     """
     boxes = checked_boxes(lidar_boxes if len(lidar_boxes) else np.zeros((0, 7)), f"lidar_boxes of frame {frame_id}")
-    location_m, size_m, yaw_rad = _IDEAL_CAMERA.lidar_boxes_to_camera(boxes)
-    unknown = np.full(len(boxes), UNKNOWN_IN_RESULTS)
+    location_m, size_m, yaw_rad = calibration.lidar_boxes_to_camera(boxes)
+    unknown = np.full(len(boxes), 0.0 if scores is None else UNKNOWN_IN_RESULTS)
     return KittiObjects(
         frame_ids=(frame_id,),
         frame_start=np.array([0, len(boxes)]),
@@ -127,7 +123,7 @@ def objects_without_camera(
         size_m=size_m,
         location_m=location_m,
         yaw_rad=yaw_rad,
-        score=np.asarray(scores, dtype=np.float64),
+        score=_column(scores, f"scores of frame {frame_id}", len(boxes), np.nan),
     )
 
 

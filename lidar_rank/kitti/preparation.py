@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import pickle
+import zlib
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from lidar_rank.geometry.points import points_in_boxes
-from lidar_rank.kitti.calibration import read_calibration
+from lidar_rank.kitti.calibration import Calibration, read_calibration
+from lidar_rank.kitti.classes import (
+    DONT_CARE,
+    STATISTICS_NAME,
+    ClassStatistics,
+    measure_classes,
+    read_classes,
+    write_statistics,
+)
 from lidar_rank.kitti.files import (
     BYTES_PER_POINT,
     check_points_size,
@@ -27,11 +36,10 @@ from lidar_rank.kitti.files import (
 )
 from lidar_rank.kitti.infos import (
     DATABASE_FOLDER,
-    LABEL_OF,
-    METAINFO,
     AnnotatedFrame,
     database_entries,
     frame_info,
+    infos_content,
 )
 from lidar_rank.kitti.labels import read_kitti_labels
 from lidar_rank.kitti.root import SPLITS, Frame, read_splits
@@ -52,7 +60,9 @@ class PreparationSummary:
         prepared: Frames that this call processed.
         kept: Frames whose outputs of an earlier call are complete and still fit their inputs.
         database: Objects in the database by class.
-        ignored: Number of labelled objects by class, for classes that mmdet3d does not know; no output has them.
+        ignored: Number of labelled objects by class, for classes that the root does not list; no output has them.
+        classes: Sizes of the objects that detectors train on, by class.
+        has_camera: Whether the scans have a camera.
     """
 
     frames: dict[str, int]
@@ -60,6 +70,8 @@ class PreparationSummary:
     kept: int
     database: dict[str, int]
     ignored: dict[str, int]
+    classes: dict[str, ClassStatistics]
+    has_camera: bool
 
 
 def prepare_kitti(
@@ -68,14 +80,16 @@ def prepare_kitti(
     """Prepare a KITTI-format root for mmdet3d's stock KittiDataset and DataBaseSampler.
 
     Writes, below ``root``: ``*/velodyne_reduced`` (the points inside the image), ``kitti_gt_database`` and
-    ``kitti_dbinfos_train.pkl`` (the points inside each training object), ``kitti_infos_{train,val,trainval,test}.pkl``.
+    ``kitti_dbinfos_train.pkl`` (the points inside each training object), ``kitti_infos_{train,val,trainval,test}.pkl``,
+    and ``kitti_classes.json`` (numbers and sizes of objects by class). Scans without a camera are not cut: detectors
+    read them from ``velodyne``.
     Everything but the values of the scans is checked before the first file is written. An interrupted call can be
     repeated: it keeps the frames whose outputs are complete and whose inputs have the same size and modification time.
 
     Args:
         root: Folder in KITTI format; ``data/README.md`` says what it must hold. Any of the splits may be
             absent. Without ``train`` there is no object database.
-        image_size: Width and height in pixels for frames without an image.
+        image_size: Width and height in pixels for frames with a camera but without an image.
         jobs: Threads; by default one per processor.
         progress: Show progress bars.
 
@@ -93,9 +107,11 @@ def prepare_kitti(
         raise ValueError(f"jobs and image_size must be at least 1, got {jobs=} and {image_size=}")
     splits = read_splits(root)
     annotated, ignored = _annotate(root, splits, image_size, progress)
+    has_camera = _has_camera(root, annotated.values())
     train = set(splits.get("train", []))
     tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
-    _make_folders(root, annotated, with_database=bool(train))
+    _make_folders(root, annotated.values(), with_database=bool(train))
+    (root / STATISTICS_NAME).unlink(missing_ok=True)
     journal = _Journal(root / JOURNAL_NAME)
     journal.keep([task.key for task in tasks.values() if task.is_done(journal.records.get(task.key))])
     pending = [task for task in tasks.values() if task.key not in journal.records]
@@ -105,12 +121,17 @@ def prepare_kitti(
             (root / name).unlink(missing_ok=True)
         _run(pending, journal, jobs, progress)
     counts = {frame: journal.records[task.key].points_in_objects for frame, task in tasks.items()}
+    classes = _measure_classes([annotated[frame] for frame in splits.get("train", annotated)])
+    if classes:
+        write_statistics(root, classes)
     return PreparationSummary(
         frames={split: len(frames) for split, frames in splits.items()},
         prepared=len(pending),
         kept=len(tasks) - len(pending),
         database=_write_infos(root, splits, annotated, counts, progress),
         ignored=ignored,
+        classes=classes,
+        has_camera=has_camera,
     )
 
 
@@ -120,7 +141,7 @@ class _Record:
 
     Attributes:
         inputs: State of the inputs; see :attr:`_Task.inputs`.
-        num_points: Points of the reduced cloud.
+        num_points: Points that detectors see: those of the reduced cloud, or without a camera of the whole one.
         points_in_objects: Number of them inside each object, without DontCare areas.
     """
 
@@ -149,7 +170,8 @@ class _Task:
         paths = [frame.points_path, frame.calibration_path, *([frame.label_path] if frame.is_labelled else [])]
         stats = [path.stat() for path in paths]
         files = [value for stat in stats for value in (stat.st_size, stat.st_mtime_ns)]
-        return [FORMAT_VERSION, int(self.in_database), *self.annotated.image_size, *files]
+        classes = zlib.crc32(" ".join(self.annotated.classes).encode())
+        return [FORMAT_VERSION, int(self.in_database), *(self.annotated.image_size or (0, 0)), classes, *files]
 
     @cached_property
     def database_paths(self) -> list[Path]:
@@ -160,7 +182,9 @@ class _Task:
         """Whether ``record`` was made from these inputs, and the outputs exist with the sizes that it states."""
         if record is None or record.inputs != self.inputs:
             return False
-        sizes = {self.annotated.frame.reduced_points_path: record.num_points}
+        sizes: dict[Path, int] = {}
+        if self.annotated.calibration.has_camera:
+            sizes[self.annotated.frame.reduced_points_path] = record.num_points
         sizes |= zip(self.database_paths, record.points_in_objects, strict=False)
         return all(
             path.is_file() and path.stat().st_size == num_points * BYTES_PER_POINT for path, num_points in sizes.items()
@@ -170,8 +194,9 @@ class _Task:
         """Write the outputs."""
         frame, boxes = self.annotated.frame, self.annotated.lidar_boxes
         points = read_points(frame.points_path)
-        points = points[self.annotated.calibration.in_image(points[:, :3], self.annotated.image_size)]
-        write_atomically(frame.reduced_points_path, points.tobytes())
+        if self.annotated.image_size is not None:
+            points = points[self.annotated.calibration.in_image(points[:, :3], self.annotated.image_size)]
+            write_atomically(frame.reduced_points_path, points.tobytes())
         inside = points_in_boxes(points, boxes)
         origins = np.insert(boxes[:, :3], 3, 0, axis=1).astype(np.float32)
         for path, origin, mask in zip(self.database_paths, origins, inside, strict=False):
@@ -216,16 +241,19 @@ def _annotate(
     frames = sorted({frame for frames in splits.values() for frame in frames})
     names = [frame.name for frame in frames if frame.is_labelled]
     labels = read_kitti_labels(root / "training" / "label_2", names)
-    is_known = np.isin(labels.name, list(LABEL_OF))
+    classes = read_classes(root)
+    is_known = np.isin(labels.name, [*classes, DONT_CARE])
     bounds = dict(zip(names, zip(labels.frame_start[:-1], labels.frame_start[1:], strict=True), strict=True))
     annotated = {}
     for frame in tqdm(frames, desc="checking", unit="frame", disable=not progress):
         check_points_size(frame.points_path)
         start, stop = bounds[frame.name] if frame.is_labelled else (0, 0)
+        calibration = read_calibration(frame.calibration_path)
         annotated[frame] = AnnotatedFrame(
             frame,
-            read_calibration(frame.calibration_path),
-            _image_size(frame, image_size),
+            calibration,
+            _image_size(frame, calibration, image_size),
+            classes,
             labels,
             rows=start + np.flatnonzero(is_known[start:stop]),
         )
@@ -233,7 +261,26 @@ def _annotate(
     return annotated, dict(Counter(labels.name[~is_known].tolist()))
 
 
-def _image_size(frame: Frame, default: tuple[int, int] | None) -> tuple[int, int]:
+def _has_camera(root: Path, annotated: Collection[AnnotatedFrame]) -> bool:
+    """Whether the frames have a camera, which all must have or none."""
+    by_camera = {each.calibration.has_camera: each.frame.calibration_path for each in annotated}
+    if len(by_camera) > 1:
+        raise ValueError(
+            f"{root} mixes scans with and without a camera: {by_camera[True]} has P0 to P3, {by_camera[False]} has not:"
+            " put them into two roots"
+        )
+    return next(iter(by_camera))
+
+
+def _measure_classes(annotated: Sequence[AnnotatedFrame]) -> dict[str, ClassStatistics]:
+    names = np.concatenate([each.labels.name[each.object_rows] for each in annotated])
+    boxes = np.concatenate([each.lidar_boxes for each in annotated])
+    return measure_classes(annotated[0].classes, names, boxes)
+
+
+def _image_size(frame: Frame, calibration: Calibration, default: tuple[int, int] | None) -> tuple[int, int] | None:
+    if not calibration.has_camera:
+        return None
     if frame.image_path.is_file():
         return read_png_size(frame.image_path)
     if default is None:
@@ -249,9 +296,9 @@ def _check_box_sizes(annotated: AnnotatedFrame) -> None:
         raise ValueError(f"{annotated.frame.label_path}: height, width, length of a {name} are {size_m}, expected > 0")
 
 
-def _make_folders(root: Path, frames: Collection[Frame], *, with_database: bool) -> None:
+def _make_folders(root: Path, frames: Collection[AnnotatedFrame], *, with_database: bool) -> None:
     """Make the output folders, and delete the unfinished files of runs that were killed."""
-    folders = {root, *(frame.reduced_points_path.parent for frame in frames)}
+    folders = {root, *(each.frame.reduced_points_path.parent for each in frames if each.calibration.has_camera)}
     for folder in folders | ({root / DATABASE_FOLDER} if with_database else set()):
         folder.mkdir(exist_ok=True)
         remove_temporary_files(folder)
@@ -284,7 +331,7 @@ def _write_infos(
     infos = {frame: frame_info(annotated[frame], counts[frame]) for frame in frames_shown}
     for split, name in INFO_NAMES.items():
         if split in splits:
-            content = {"metainfo": METAINFO, "data_list": [infos[frame] for frame in splits[split]]}
+            content = infos_content([infos[frame] for frame in splits[split]], annotated[splits[split][0]].classes)
             write_atomically(root / name, pickle.dumps(content))
         else:
             (root / name).unlink(missing_ok=True)

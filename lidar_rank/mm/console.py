@@ -20,8 +20,8 @@ from torch import nn
 from lidar_rank import __version__
 from lidar_rank.mm.ops import OwnOperators
 
-# One of the numbers that :class:`lidar_rank.mm.metrics.KittiAP` shows as a table.
-_NUMBER_OF_TABLE: Final = re.compile(r"/R(11|40)/(easy|moderate|hard): ")
+# One of the numbers that :class:`lidar_rank.mm.metrics.ScanAP` shows as a table.
+_NUMBER_OF_TABLE: Final = re.compile(r"/R(11|40)/\S+: ")
 # Names of classes in mmengine that it calls outdated itself.
 _ABOUT_MMENGINE: Final = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 _SPARSE_LAYERS: Final = {"SubMConv3d", "SparseConv3d", "SparseInverseConv3d"}

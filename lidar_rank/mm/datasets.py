@@ -1,19 +1,55 @@
-"""KITTI data in the host: images as a data set, the choice of a split to test on, and a check of annotation files."""
+"""Roots in the host: images and scans as data sets, the choice of a split to test on, a check of annotation files."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmdet.datasets.base_det_dataset import BaseDetDataset
+from mmdet3d.datasets.kitti_dataset import KittiDataset
 from mmengine.config import Config
 
 from lidar_rank.evaluation.rules import is_named, object_roles
 from lidar_rank.kernels.kitti_matching import IGNORED, NO_ROLE
 from lidar_rank.kitti.files import read_png_size
-from lidar_rank.kitti.infos import read_database_infos, read_infos
+from lidar_rank.kitti.infos import read_database_infos, read_image_sizes, read_info_classes, read_infos
 from lidar_rank.kitti.labels import KittiObjects, read_frame_ids, read_kitti_labels
 from lidar_rank.kitti.preparation import INFO_NAMES
 from lidar_rank.kitti.root import Frame, folder_of_split
 from lidar_rank.mm.registry import DATASETS
+
+# Types of data sets of scans, without scope.
+SCANS = ("KittiDataset", "LidarDataset")
+
+
+@DATASETS.register_module()
+class LidarDataset(KittiDataset):
+    """Scans of a root that names its own classes, with or without a camera: mmdet3d's ``KittiDataset`` has fixed ones.
+
+    Args:
+        data_root: Root that ``lidar-rank create-data`` has prepared.
+        ann_file: Annotation file, relative to the root.
+        metainfo: ``classes``: those to train on, in the order of their labels; by default all of the root.
+        **kwargs: As the host's. ``data_prefix.pts`` is ``training/velodyne`` for scans without a camera.
+
+    Raises:
+        FileNotFoundError: there is no ``ann_file``.
+        ValueError: ``ann_file`` is damaged, or does not know one of the classes.
+    """
+
+    def __init__(self, data_root: str, ann_file: str, metainfo: Mapping | None = None, **kwargs) -> None:
+        known = read_info_classes(Path(data_root, ann_file))
+        chosen = tuple((metainfo or {}).get("classes") or known)
+        _check_known(chosen, known, Path(data_root, ann_file))
+        self.METAINFO = {**KittiDataset.METAINFO, "classes": known}
+        super().__init__(data_root, ann_file, metainfo={**(metainfo or {}), "classes": chosen}, **kwargs)
+
+
+def _check_known(chosen: Sequence[str], known: Sequence[str], path: Path) -> None:
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise ValueError(
+            f"{path} has no class {unknown[0]!r}, only {', '.join(known)}: give the config the root that it was written"
+            " for, or prepare the root again after a change of its classes.txt"
+        )
 
 
 @DATASETS.register_module()
@@ -82,7 +118,7 @@ def use_split(cfg: Config, split: str, out: str | None) -> None:
         dataset = dataset.dataset
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     kind = _unscoped(dataset.type)
-    if kind == "KittiDataset":
+    if kind in SCANS:
         dataset.ann_file = INFO_NAMES[split]
         dataset.data_prefix.pts = f"{folder}/{Path(dataset.data_prefix.pts).name}"
     elif kind == "KittiImageDataset":
@@ -96,27 +132,39 @@ def use_split(cfg: Config, split: str, out: str | None) -> None:
             f"{Path(dataset.data_root, folder)} has no labels: name a folder for the results with --out DIR"
         )
     for evaluator in evaluators:
-        if _unscoped(evaluator.type) == "KittiAP":
+        if _unscoped(evaluator.type) in ("KittiAP", "DistanceAP"):
             evaluator.ann_file = INFO_NAMES[split]
         elif _unscoped(evaluator.type) == "CocoMetric":
             evaluator.format_only = not has_labels
         else:
-            raise ValueError(f"--split needs KittiAP for scans or CocoMetric for images, not {evaluator.type}")
+            raise ValueError(
+                f"--split needs KittiAP or DistanceAP for scans or CocoMetric for images, not {evaluator.type}"
+            )
 
 
 def check_annotations(dataset: Mapping) -> None:
-    """Check the annotation files of KITTI's scans, so that a damaged one is named before the model is built.
+    """Check the annotation files of scans, so that one that cannot be used is named before the model is built.
 
     Args:
-        dataset: Config of a data set, without wrappers; nothing is checked unless it is mmdet3d's ``KittiDataset``.
+        dataset: Config of a data set, without wrappers; nothing is checked unless it is one of scans.
 
     Raises:
         FileNotFoundError: a file is missing.
-        ValueError: a file is damaged; the message names it.
+        ValueError: a file is damaged, or of scans without a camera or classes that the data set does not take; the
+            message names it.
     """
-    if _unscoped(dataset["type"]) != "KittiDataset":
+    if _unscoped(dataset["type"]) not in SCANS:
         return
-    read_infos(Path(dataset.get("data_root") or "", dataset["ann_file"]))
+    path = Path(dataset.get("data_root") or "", dataset["ann_file"])
+    read_infos(path)
+    if _unscoped(dataset["type"]) == "LidarDataset":
+        known = read_info_classes(path)
+        _check_known((dataset.get("metainfo") or {}).get("classes") or known, known, path)
+    elif None in read_image_sizes(path).values():
+        raise ValueError(
+            f"{path} is of scans without a camera, but this config cuts scans to the image: train second_own_small, or"
+            " another config with lidar_rank.LidarDataset"
+        )
     for step in dataset.get("pipeline", []):
         if "db_sampler" in step:
             read_database_infos(Path(step["db_sampler"]["info_path"]))

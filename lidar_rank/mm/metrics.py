@@ -1,36 +1,36 @@
-"""The exact KITTI evaluation inside the host's validation and test loops."""
+"""AP in the host's validation and test loops: of the KITTI benchmark, and by distance for scans without a camera."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti, format_table
+from lidar_rank.evaluation import KittiResult, evaluate_by_distance, evaluate_kitti, format_table
+from lidar_rank.evaluation.distance import ALL_BANDS, BAND_EDGES_M, check_edges
 from lidar_rank.kitti import join_frames, objects_from_lidar, read_calibration, read_kitti_labels, write_kitti_results
 from lidar_rank.kitti.infos import read_image_sizes
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.kitti.predictions import objects_without_camera
 from lidar_rank.kitti.range import ignore_outside_range
 from lidar_rank.kitti.root import Frame
 from lidar_rank.mm.registry import METRICS
 from lidar_rank.page import Results
 
 
-@METRICS.register_module()
-class KittiAP(BaseMetric):
-    """AP of the KITTI benchmark, from the label files of the frames that were tested.
+class ScanAP(BaseMetric):
+    """AP from the label files of the frames that were tested; what is computed is left to derived classes.
 
-    Metrics are named ``kitti/Car/3d/R40/moderate`` and so on, in percent; ``kitti/Car/3d@0.5/...`` at an extra
-    threshold. Calibration and labels are those of the folder that a scan comes from, ``training`` or ``testing``. Where
-    that folder has no ``label_2``, as in KITTI's test split, result files are written and no AP is computed.
+    Calibration and labels are those of the folder that a scan comes from, ``training`` or ``testing``. Where that
+    folder has no ``label_2``, as in KITTI's test split, result files are written and no AP is computed.
 
     Args:
-        data_root: KITTI root, with ``ann_file``.
-        ann_file: Annotation file of the tested split, from which the image sizes are read.
+        data_root: Root, with ``ann_file``.
+        ann_file: Annotation file of the tested split.
         point_cloud_range: ``(x_min, y_min, z_min, x_max, y_max, z_max)`` that the detector sees, in metres. Objects
             whose centre lies outside, seen from above, are ignored. None counts every object.
-        extra_overlaps: IoU thresholds evaluated beside the official ones.
+        extra_overlaps: IoU thresholds evaluated beside those of the classes.
         sampling: Of recall: ``"official"``, or ``"recall"`` for sets with fewer than 41 objects, on which the
             benchmark's AP cannot reach 100; with many objects both agree.
         result_dir: Folder for result files, one per frame; None writes none.
@@ -42,7 +42,7 @@ class KittiAP(BaseMetric):
         ValueError: ``ann_file`` is damaged.
     """
 
-    default_prefix = "kitti"
+    title = "AP"
 
     def __init__(
         self,
@@ -64,13 +64,31 @@ class KittiAP(BaseMetric):
         self.result_dir = result_dir
         self.compared: Results | None = None  # by the latest evaluation, for `lidar-rank analyze`
 
+    def evaluate_objects(self, objects: KittiObjects, detections: KittiObjects) -> KittiResult:
+        """Compute AP."""
+        raise NotImplementedError
+
+    def as_objects(self, frame: Frame, boxes: np.ndarray, names: np.ndarray, scores: np.ndarray) -> KittiObjects:
+        """Turn the boxes of a scan into detections."""
+        raise NotImplementedError
+
+    def name_values(self, result: KittiResult) -> dict[str, float]:
+        """AP by ``class/metric/recall/level``."""
+        return {
+            f"{class_name}/{metric}/{recall}/{level}": value
+            for class_name, by_metric in result.ap_percent().items()
+            for metric, by_recall in by_metric.items()
+            for recall, values in by_recall.items()
+            for level, value in zip(result.levels, values, strict=True)
+        }
+
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:  # noqa: ARG002 - the host's signature
         """Keep the boxes of a batch."""
         for sample in data_samples:
             name = Frame.of_scan(Path(sample["lidar_path"])).name
             if name not in self.image_sizes:
                 raise ValueError(
-                    f"{self.ann_file} has no frame {name}: give KittiAP the ann_file of the tested data set"
+                    f"{self.ann_file} has no frame {name}: give {type(self).__name__} the ann_file of the test set"
                 )
             predictions = sample["pred_instances_3d"]
             columns = (predictions["bboxes_3d"].tensor, predictions["labels_3d"], predictions["scores_3d"])
@@ -94,13 +112,7 @@ class KittiAP(BaseMetric):
         objects = read_kitti_labels(folder / "label_2", detections.frame_ids)
         if self.point_cloud_range is not None:
             objects = ignore_outside_range(objects, folder / "calib", self.point_cloud_range)
-        result = evaluate_kitti(
-            objects,
-            detections,
-            classes=self.dataset_meta["classes"],
-            extra_overlaps=self.extra_overlaps,
-            sampling=self.sampling,
-        )
+        result = self.evaluate_objects(objects, detections)
         self.compared = Results(
             files=tuple(Path(lidar_path).absolute() for lidar_path, *_ in results),
             is_3d=True,
@@ -109,27 +121,124 @@ class KittiAP(BaseMetric):
             objects=objects,
             detections=detections,
         )
-        print_log(f"KITTI AP of {len(frames)} frames\n{format_table(result)}", logger="current")
-        return _by_name(result.ap_percent())
+        print_log(f"{self.title} of {len(frames)} frames\n{format_table(result)}", logger="current")
+        return self.name_values(result)
 
     def _detections(self, frame: Frame, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> KittiObjects:
         # Early in training exp() of a size overflows now and then: such a box is nowhere.
         usable = np.isfinite(boxes).all(axis=1) & (boxes[:, 3:6] > 0).all(axis=1) & np.isfinite(scores)
-        return objects_from_lidar(
-            frame.name,
-            boxes[usable],
-            np.array(self.dataset_meta["classes"])[labels[usable]],
-            read_calibration(frame.calibration_path),
-            self.image_sizes[frame.name],
-            scores=scores[usable],
+        names = np.array(self.dataset_meta["classes"])[labels[usable]]
+        return self.as_objects(frame, boxes[usable], names, scores[usable])
+
+
+@METRICS.register_module()
+class KittiAP(ScanAP):
+    """AP of the KITTI benchmark.
+
+    Metrics are named ``kitti/Car/3d/R40/moderate`` and so on, in percent; ``kitti/Car/3d@0.5/...`` at an extra
+    threshold.
+
+    Args:
+        *args: As of :class:`ScanAP`.
+        **kwargs: As of :class:`ScanAP`.
+
+    Raises:
+        FileNotFoundError: there is no ``ann_file``.
+        ValueError: ``ann_file`` is damaged, or of scans without a camera.
+    """
+
+    default_prefix = "kitti"
+    title = "KITTI AP"
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        if None in self.image_sizes.values():
+            raise ValueError(
+                f"{self.ann_file} is of scans without a camera, of whose image KITTI's levels are made: evaluate them"
+                " with lidar_rank.DistanceAP, as second_own_small does"
+            )
+
+    def evaluate_objects(self, objects: KittiObjects, detections: KittiObjects) -> KittiResult:
+        """Compute AP by difficulty."""
+        return evaluate_kitti(
+            objects,
+            detections,
+            classes=self.dataset_meta["classes"],
+            extra_overlaps=self.extra_overlaps,
+            sampling=self.sampling,
         )
 
+    def as_objects(self, frame: Frame, boxes: np.ndarray, names: np.ndarray, scores: np.ndarray) -> KittiObjects:
+        """Turn the boxes of a scan into detections; those outside the image are left out."""
+        calibration = read_calibration(frame.calibration_path)
+        return objects_from_lidar(frame.name, boxes, names, calibration, self.image_sizes[frame.name], scores=scores)
 
-def _by_name(ap_percent: dict) -> dict[str, float]:
-    return {
-        f"{class_name}/{metric}/{recall}/{difficulty.name}": value
-        for class_name, by_metric in ap_percent.items()
-        for metric, by_recall in by_metric.items()
-        for recall, values in by_recall.items()
-        for difficulty, value in zip(DIFFICULTIES, values, strict=True)
-    }
+
+@METRICS.register_module()
+class DistanceAP(ScanAP):
+    """AP in bands of distance, for scans without a camera; see :func:`lidar_rank.evaluation.evaluate_by_distance`.
+
+    Metrics are named ``lidar/Car/3d/R40/0-30m`` and so on, in percent; ``lidar/mean/3d/R40/all`` is the mean over the
+    classes that have objects. A level without objects of a class has no metric.
+
+    Args:
+        *args: As of :class:`ScanAP`.
+        bands_m: Where bands begin, in metres.
+        min_overlap: IoU that a detection must exceed, by class; by default KITTI's for its classes, 0.5 for others.
+        sampling: As of :class:`ScanAP`.
+        **kwargs: As of :class:`ScanAP`.
+
+    Raises:
+        FileNotFoundError: there is no ``ann_file``.
+        ValueError: ``ann_file`` is damaged.
+    """
+
+    default_prefix = "lidar"
+    title = "AP by distance"
+
+    def __init__(
+        self,
+        *args,
+        bands_m: Sequence[float] = BAND_EDGES_M,
+        min_overlap: Mapping[str, float] | None = None,
+        sampling: str = "recall",
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, sampling=sampling, **kwargs)
+        check_edges(bands_m)
+        self.bands_m = bands_m
+        self.min_overlap = min_overlap
+
+    def evaluate_objects(self, objects: KittiObjects, detections: KittiObjects) -> KittiResult:
+        """Compute AP by distance."""
+        return evaluate_by_distance(
+            objects,
+            detections,
+            classes=self.dataset_meta["classes"],
+            min_overlap=self.min_overlap,
+            extra_overlaps=self.extra_overlaps,
+            edges_m=self.bands_m,
+            sampling=self.sampling,
+        )
+
+    def as_objects(self, frame: Frame, boxes: np.ndarray, names: np.ndarray, scores: np.ndarray) -> KittiObjects:
+        """Turn the boxes of a scan into detections, wherever they lie."""
+        calibration = read_calibration(frame.calibration_path)
+        return objects_without_camera(frame.name, boxes, names, scores=scores, calibration=calibration)
+
+    def name_values(self, result: KittiResult) -> dict[str, float]:
+        """AP by ``class/metric/recall/level``, and the mean over classes."""
+        present = {
+            f"{class_name}/{level}"
+            for class_name, by_metric in result.curves.items()
+            for level, curve in zip(result.levels, by_metric["3d"], strict=True)
+            if curve.num_objects
+        }
+        values = super().name_values(result)
+        named = {
+            name: value for name, value in values.items() if f"{name.split('/')[0]}/{name.split('/')[-1]}" in present
+        }
+        for metric in ("bev", "3d"):
+            of_all = [value for name, value in named.items() if name.endswith(f"/{metric}/R40/{ALL_BANDS}")]
+            named[f"mean/{metric}/R40/{ALL_BANDS}"] = float(np.mean(of_all)) if of_all else 0.0
+        return named

@@ -269,7 +269,7 @@ def _write_results(cfg: Config, out: Path) -> None:
     """Let a test leave its detections in ``out``."""
     evaluators = cfg.test_evaluator if isinstance(cfg.test_evaluator, list) else [cfg.test_evaluator]
     for evaluator in evaluators:
-        if evaluator.type == "lidar_rank.KittiAP":
+        if evaluator.type in ("lidar_rank.KittiAP", "lidar_rank.DistanceAP"):
             evaluator.result_dir = str(out)
         if evaluator.type == "CocoMetric":
             evaluator.outfile_prefix = str(out / "results")

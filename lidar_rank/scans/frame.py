@@ -42,6 +42,14 @@ class SensorFrame:
         moved[:, 3] *= self.intensity_scale
         return moved
 
+    def boxes_to_kitti(self, lidar_boxes: Float[ndarray, "box 7"]) -> Float[ndarray, "box 7"]:
+        """Move boxes (x, y, z_bottom, length, width, height, yaw) from the sensor's frame to that of KITTI's LiDAR."""
+        moved = lidar_boxes.copy()
+        moved[:, :2] = lidar_boxes[:, :2] @ _rotation(self.rotate_z_rad).T
+        moved[:, 2] += self.height_m - KITTI_HEIGHT_M
+        moved[:, 6] = wrap_angle(lidar_boxes[:, 6] + self.rotate_z_rad)
+        return moved
+
     def boxes_from_kitti(self, lidar_boxes: Float[ndarray, "box 7"]) -> Float[ndarray, "box 7"]:
         """Move boxes (x, y, z_bottom, length, width, height, yaw) from the frame of KITTI's LiDAR to the sensor's."""
         moved = lidar_boxes.copy()

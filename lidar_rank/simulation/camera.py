@@ -40,8 +40,8 @@ KITTI_CALIBRATION: Final = Calibration(
 
 def camera_rays(calibration: Calibration, pixels: Float[np.ndarray, "ray 2"]) -> Float32[np.ndarray, "ray 6"]:
     """Rays (origin, unit direction) in the LiDAR frame from camera 2 through pixels."""
-    inverse = np.linalg.inv(calibration.projections[2][:, :3])
-    centre = -inverse @ calibration.projections[2][:, 3]
+    inverse = np.linalg.inv(calibration.projection[:, :3])
+    centre = -inverse @ calibration.projection[:, 3]
     turned = calibration.camera_to_lidar_matrix[:3, :3] @ inverse
     direction = (pixels @ turned[:, :2].T + turned[:, 2]).astype(np.float32)
     direction /= np.sqrt(np.einsum("rk,rk->r", direction, direction))[:, None]

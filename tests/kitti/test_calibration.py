@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidar_rank.kitti.calibration import Calibration, format_calibration, read_calibration
+from lidar_rank.kitti.calibration import WITHOUT_CAMERA, Calibration, format_calibration, read_calibration
 
 REAL_FRAMES = ("000000", "000008", "000134", "003740", "007480")
 
@@ -181,4 +181,23 @@ def test_a_file_of_another_kind_is_named(tmp_path):
         read_calibration(path)
     path.write_text("seven")
     with pytest.raises(ValueError, match=r"000000.txt:1: expected 'NAME: values', got 'seven'"):
+        read_calibration(path)
+
+
+def test_a_file_without_projections_is_that_of_a_scan_without_camera(tmp_path):
+    path = tmp_path / "000000.txt"
+    path.write_text(format_calibration(WITHOUT_CAMERA))
+    assert "P2" not in path.read_text()
+    calibration = read_calibration(path)
+    assert not calibration.has_camera
+    np.testing.assert_array_equal(calibration.lidar_to_camera(np.array([[1.0, 2.0, 3.0]])), [[-2.0, -3.0, 1.0]])
+    for use in (calibration.lidar_to_image, lambda points: calibration.in_image(points, (1242, 375))):
+        with pytest.raises(ValueError, match="no camera"):
+            use(np.zeros((1, 3)))
+
+
+def test_some_missing_projections_are_an_error(tmp_path):
+    path = tmp_path / "000000.txt"
+    path.write_text("P2: 1 0 0 0 0 1 0 0 0 0 1 0\n" + format_calibration(WITHOUT_CAMERA))
+    with pytest.raises(ValueError, match="no P0, P1, P3; found P2"):
         read_calibration(path)

@@ -22,6 +22,7 @@ def test_boxes_come_back_around_the_same_points():
     back = frame.boxes_from_kitti(boxes)
     np.testing.assert_array_equal(points_in_boxes(points, back), inside)
     assert (np.abs(back[:, 6]) <= np.pi).all()
+    np.testing.assert_allclose(frame.boxes_to_kitti(back), boxes, atol=1e-12)
 
 
 @pytest.mark.parametrize(
