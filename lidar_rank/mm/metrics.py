@@ -1,5 +1,6 @@
 """AP in the host's validation and test loops: of the KITTI benchmark, and by distance for scans without a camera."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -122,6 +123,13 @@ class ScanAP(BaseMetric):
             detections=detections,
         )
         print_log(f"{self.title} of {len(frames)} frames\n{format_table(result)}", logger="current")
+        if not len(detections):
+            print_log(
+                "There is no detection in any frame: every score is below the test's threshold, score_thr of"
+                " model.test_cfg, or the training has failed.",
+                logger="current",
+                level=logging.WARNING,
+            )
         return self.name_values(result)
 
     def _detections(self, frame: Frame, boxes: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> KittiObjects:

@@ -1,2 +1,6 @@
 # RankSort loss (Oksuz et al., ICCV 2021).
-loss_rank_sort = dict(model=dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.RankSortLoss"))))
+# It compares scores with each other alone: they start at 0.5, which then lies between background and objects. From a
+# lower start all may stay below the score threshold of the test.
+loss_rank_sort = dict(
+    model=dict(bbox_head=dict(prior_prob=0.5, loss_cls=dict(_delete_=True, type="lidar_rank.RankSortLoss")))
+)

@@ -36,7 +36,7 @@ class PartSensitiveWarping(nn.Module):
         self.point_cloud_range_m, self.parts = tuple(point_cloud_range_m), (parts[0], parts[1])
         channels = parts[0] * parts[1]
         last = nn.Conv2d(channels, channels, 1, bias=prior_prob is not None)
-        if prior_prob is not None:
+        if prior_prob is not None and last.bias is not None:
             nn.init.constant_(last.bias, math.log(prior_prob / (1 - prior_prob)))
         self.part_maps = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, padding=1, bias=False),
