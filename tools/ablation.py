@@ -339,37 +339,30 @@ def options_as_words(options: dict[str, Any]) -> list[str]:
 
 def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> dict[str, Any]:
     """Metrics of a data set's test frames in percent, shares of reversed pairs, and the score of resampled frames."""
+    folder, options = run.folder / f"test_{data.name}", {**run.row.options, **study.test_options}
+    if study.resampled:
+        return _analyze(run, study, data, roots, options)
+    from lidar_rank.mm import running
+
+    os.environ[data.variable] = str(roots[data.name])
+    config, checkpoint, loss = run.row.arguments[0], str(_checkpoint(run.folder)), run.row.loss
+    metrics = running.test(config, checkpoint, loss=loss, work_dir=str(folder), options=options)
+    return {"metrics": {key: study.scale * value for key, value in metrics.items()}, "resampled": []}
+
+
+def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], options: dict[str, Any]) -> dict[str, Any]:
+    from lidar_rank.page import read_run
+    from lidar_rank.page.measures import measure
     from tools.ablation_page import resampled_scores
 
-    folder = run.folder / f"test_{data.name}"
-    results, root = folder / "results", roots[data.name]
-    options = {**run.row.options, **study.test_options}
-    if study.resampled:
-        options["test_evaluator.result_dir"] = str(results)
-    if any(key.startswith("reversed/") for keys in study.columns.values() for key in keys):
-        metrics = _analyze(run, study, data, roots, options)
-    else:
-        from lidar_rank.mm import running
-
-        os.environ[data.variable] = str(root)
-        config, loss = run.row.arguments[0], run.row.loss
-        metrics = running.test(config, str(_checkpoint(run.folder)), loss=loss, work_dir=str(folder), options=options)
-        metrics = {key: study.scale * value for key, value in metrics.items()}
-    resampled = resampled_scores(results, root, run.row.arguments[0], study) if study.resampled else []
-    return {"metrics": metrics, "resampled": resampled}
-
-
-def _analyze(
-    run: Run, study: Study, data: DataSet, roots: dict[str, Path], options: dict[str, Any]
-) -> dict[str, float]:
-    from lidar_rank.analysis import read_diagnosis
-
-    found = run.folder / f"test_{data.name}" / "diagnosis.json"
+    found = run.folder / f"test_{data.name}" / "run.json"
     checkpoint = str(_checkpoint(run.folder))
     _lidar_rank(run, "analyze", checkpoint, "--out", str(found), *options_as_words(options), roots=roots, data=data)
-    diagnosis = read_diagnosis(found)
-    metrics = {key: study.scale * value for key, value in diagnosis.metrics.items()}
-    return metrics | {f"reversed/{kind}": 100 * count.ratio for kind, count in vars(diagnosis.pairs).items()}
+    analysed = read_run(found)
+    metrics = {key: study.scale * value for key, value in analysed.diagnosis.metrics.items()}
+    metrics |= {f"reversed/{kind}": 100 * count.ratio for kind, count in vars(analysed.diagnosis.pairs).items()}
+    metrics["if_ranked_by_overlap"] = measure(analysed.results)[study.score.split("/")[1]].best_ap_percent
+    return {"metrics": metrics, "resampled": resampled_scores(analysed.results, study)}
 
 
 def _show(study: Study, runs: Sequence[Run], options: argparse.Namespace) -> None:

@@ -2,15 +2,16 @@
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy import ndarray
 
+from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti
 from lidar_rank.kitti.files import write_atomically
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.page import Results
 from tools.ablation_table import DataSet, Row, Study
 
 if TYPE_CHECKING:
@@ -20,34 +21,24 @@ if TYPE_CHECKING:
 _SEED_DRAWS = 20
 
 
-def resampled_scores(results: Path, root: Path, config: str, study: Study) -> list[float]:
+def resampled_scores(results: Results, study: Study) -> list[float]:
     """The study's score on frames drawn with replacement, the same draws for every run on the data.
 
     Args:
-        results: KITTI result files of a run.
-        root: KITTI root with their labels.
-        config: Config of the run, which has the range that the detector sees.
+        results: What a run found in the frames, and what there was to find.
         study: Its score is a KITTI metric, as ``kitti/Car/3d/R40/moderate``.
 
     Returns:
         One score for each draw.
     """
-    from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti
-    from lidar_rank.kitti import list_frame_ids, read_kitti_labels, read_kitti_results
-    from lidar_rank.kitti.range import ignore_outside_range
-    from lidar_rank.mm.configs import load_config
-
     _, class_name, metric, recall, difficulty = study.score.split("/")
-    frames, folder = list_frame_ids(results), root / "training"
-    detections = read_kitti_results(results, frames)
-    seen = load_config(config).test_evaluator.point_cloud_range
-    objects = ignore_outside_range(read_kitti_labels(folder / "label_2", frames), folder / "calib", seen)
     rank = [each.name for each in DIFFICULTIES].index(difficulty)
-    generator = np.random.default_rng(0)
+    generator, frames = np.random.default_rng(0), len(results.files)
     scores = []
     for _ in range(study.resampled):
-        drawn = generator.integers(len(frames), size=len(frames))
-        result = evaluate_kitti(_take(objects, drawn), _take(detections, drawn), classes=[class_name])
+        drawn = generator.integers(frames, size=frames)
+        objects, detections = _take(results.objects, drawn), _take(results.detections, drawn)
+        result = evaluate_kitti(objects, detections, classes=[class_name], sampling=results.sampling)
         scores.append(round(study.scale * result.ap_percent()[class_name][metric][recall][rank], 3))
     return scores
 
