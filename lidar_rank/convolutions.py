@@ -1,6 +1,7 @@
 """Convolutions of maps on a CPU, several times faster than torch's own."""
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -139,7 +140,7 @@ def _transform(like: Tensor) -> Float[Tensor, "36 9"]:
 def _kernel_transform() -> np.ndarray:
     p, q = POINTS
     points = (0.0, p, -p, q, -q)
-    scales = [np.prod([point - other for other in points if other != point]) for point in points]
+    scales = [math.prod(point - other for other in points if other != point) for point in points]
     rows = [[1 / scale, point / scale, point**2 / scale] for point, scale in zip(points, scales, strict=True)]
     rows.append([0.0, 0.0, 1.0])  # the point at infinity
     return np.kron(rows, rows)

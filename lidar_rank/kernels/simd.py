@@ -57,7 +57,7 @@ def vector_load_if(_typing: Any, present: Any, array: Any, row: Any, column: Any
 
 
 @intrinsic
-def vector_zero(_typing: Any, array: Any) -> Any:  # noqa: ARG001
+def vector_zero(_typing: Any, array: Any) -> Any:
     """Zeros, in a vector of the type of the array."""
     vector = _Vector(array.dtype)
 

@@ -1,11 +1,11 @@
 """Winograd's convolution of maps with 3 x 3 kernels: a quarter of the multiplications of the definition.
 
-A tile of 4 x 4 outputs depends on 6 x 6 inputs. Inputs, kernel and outputs are transformed to 36 values each, here called
-spectra, of which those of the outputs are the products of the other two. So a layer is 36 products of matrices, (tile,
-channel) by (channel, channel).
+A tile of 4 x 4 outputs depends on 6 x 6 inputs. Inputs, kernel and outputs are transformed to 36 values each, here
+called spectra, of which those of the outputs are the products of the other two. So a layer is 36 products of matrices,
+(tile, channel) by (channel, channel).
 
-Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(4 x 4, 3 x 3). Its points 0, 1,
--1, 2, -2 and infinity are here 0, 3/4, -3/4, 3/2, -3/2 and infinity, which halves the rounding errors.
+Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016, F(4 x 4, 3 x 3). Its points 0,
+1, -1, 2, -2 and infinity are here 0, 3/4, -3/4, 3/2, -3/2 and infinity, which halves the rounding errors.
 
 Maps are (pixel, channel): the pixels of a scan row by row, one scan after the other. The tiles are numbered likewise.
 Channels are a multiple of two vectors: 16 of float32, 8 of float64.
@@ -43,8 +43,8 @@ def convolve_tiles(out: ndarray, maps: ndarray, weight: ndarray, height: int, wi
     Args:
         out: (scan * height * width, B).
         maps: (scan * height * width, A).
-        weight: (36 * B / W * A, W), where W is the channels of two vectors: of each of the 36 values, of each group of W
-            output channels, the rows of the input channels.
+        weight: (36 * B / W * A, W), where W is the channels of two vectors: of each of the 36 values, of each group of
+            W output channels, the rows of the input channels.
         height: Of a map.
         width: Of a map.
         first: Tile.
@@ -117,7 +117,11 @@ def _transform_inputs(
 @njit(inline="always")
 def _transform_six(source: ndarray, first: int, step: int, out: ndarray, row: int, out_step: int, channel: int) -> None:
     """Input transform along one axis: multiply six rows by the matrix that Lavin and Gray call B^T."""
-    a, b, c = vector_load(source, first, 0), vector_load(source, first + step, 0), vector_load(source, first + 2 * step, 0)
+    a, b, c = (
+        vector_load(source, first, 0),
+        vector_load(source, first + step, 0),
+        vector_load(source, first + 2 * step, 0),
+    )
     d, e = vector_load(source, first + 3 * step, 0), vector_load(source, first + 4 * step, 0)
     f = vector_load(source, first + 5 * step, 0)
     vector_store(scale_add(_P2Q2, a, scale_add(-_P2_AND_Q2, c, e)), out, row, channel)
@@ -159,7 +163,12 @@ def _four_of_six(source: ndarray, first: int, step: int, channel: int) -> tuple:
     """Output transform along one axis: multiply six rows by A^T."""
     b, c = vector_load(source, first + step, channel), vector_load(source, first + 2 * step, channel)
     d, e = vector_load(source, first + 3 * step, channel), vector_load(source, first + 4 * step, channel)
-    even_p, odd_p, even_q, odd_q = scale_add(1.0, b, c), scale_add(-1.0, c, b), scale_add(1.0, d, e), scale_add(-1.0, e, d)
+    even_p, odd_p, even_q, odd_q = (
+        scale_add(1.0, b, c),
+        scale_add(-1.0, c, b),
+        scale_add(1.0, d, e),
+        scale_add(-1.0, e, d),
+    )
     zero = vector_zero(source)
     return (
         scale_add(1.0, vector_load(source, first, channel), scale_add(1.0, even_p, even_q)),
