@@ -68,7 +68,7 @@ def _is_ours(maps: Tensor, layer: nn.Conv2d | nn.ConvTranspose2d) -> bool:
         and layer.groups == 1
         and layer.dilation == (1, 1)
         and not torch.is_autocast_enabled("cpu")
-        and not torch.jit.is_tracing()
+        and not torch.jit.is_tracing()  # type: ignore[attr-defined]
     )
 
 
