@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from lidar_rank.convolutions import Conv2d, ConvTranspose2d, speed_up
+from lidar_rank.convolutions import Conv2d, ConvTranspose2d, apply_together, speed_up
 
 THREE = {"in_channels": 16, "out_channels": 32, "kernel_size": 3, "padding": 1}
 LAYERS = {
@@ -133,6 +133,20 @@ def test_a_transposed_convolution_with_an_output_size_is_left_to_torch() -> None
     layer = nn.ConvTranspose2d(4, 3, 2, stride=2)
     maps = maps_for(layer, 2, 5, 5).float()
     assert torch.equal(faster(layer, torch.float32)(maps, output_size=[11, 11]), layer(maps, output_size=[11, 11]))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("plain", [False, True])
+def test_layers_applied_together_give_what_each_gives(kernel: int, plain: bool) -> None:
+    layers = [nn.Conv2d(16, channels, kernel).double() for channels in (2, 14, 4)]
+    maps = maps_for(layers[0], 2, 7, 5)
+    found, expected = [], []
+    for outcomes, given in ((found, layers if plain else [faster(layer) for layer in layers]), (expected, layers)):
+        inputs = maps.clone().requires_grad_()
+        outs = apply_together(given, inputs) if outcomes is found else [layer(inputs) for layer in given]
+        weights = [parameter for layer in given for parameter in layer.parameters()]
+        outcomes += [*outs, *torch.autograd.grad(sum(out.square().sum() for out in outs), [inputs, *weights])]
+    assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_only_known_classes_are_changed_and_weights_keep_their_names() -> None:
