@@ -13,7 +13,7 @@ from typing import Any
 
 from lidar_rank import __version__, runs
 from lidar_rank.config_files import check_before_import
-from lidar_rank.settings import prepare_for_cpus
+from lidar_rank.settings import follow_device, prepare_for_cpus
 
 # The extra of the package that has what a command imports; the others need "mmdet3d".
 _EXTRA = {
@@ -476,6 +476,7 @@ def _predict(options: argparse.Namespace) -> None:
         raise FileNotFoundError(f"no calibration at {options.calib}")
     if options.labels is not None and options.calib is None:
         raise ValueError("labels are in the frame of a camera: --labels needs --calib")
+    follow_device(options.device)
     from lidar_rank.mm import predicting
 
     detector = predicting.load_detector(config, checkpoint, loss=loss, device=options.device)

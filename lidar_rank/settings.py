@@ -10,6 +10,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _MAX_KEPT_BLOCK_BYTES = 32 << 20
 
 SKIP_VARIABLE: Final = "LIDAR_RANK_SKIP"
+SPARSE_VARIABLE: Final = "LIDAR_RANK_SPARSE"
 
 
 def skipped_repairs() -> frozenset[str]:
@@ -19,6 +20,16 @@ def skipped_repairs() -> frozenset[str]:
     """
     words = os.environ.get(SKIP_VARIABLE, "").split(",")
     return frozenset(word.strip() for word in words if word.strip())
+
+
+def follow_device(device: str | None) -> None:
+    """Take the sparse convolution for CPUs where the device is one; call it before ``lidar_rank.mm`` is imported.
+
+    A machine with a GPU else takes the layers for that, of which some have no code for CPUs. A choice that
+    ``LIDAR_RANK_SPARSE`` holds already stays.
+    """
+    if device is not None and device.startswith("cpu") and not os.environ.get(SPARSE_VARIABLE):
+        os.environ[SPARSE_VARIABLE] = "native"
 
 
 def prepare_for_cpus() -> None:

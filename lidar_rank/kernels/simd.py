@@ -42,6 +42,45 @@ def vector_load(_typing: Any, array: Any, row: Any, column: Any) -> Any:  # noqa
 
 
 @intrinsic
+def vector_load_if(_typing: Any, present: Any, array: Any, row: Any, column: Any) -> Any:  # noqa: ARG001
+    """As :func:`vector_load` where ``present`` holds, else zeros; the place must be inside the array all the same."""
+    vector = _Vector(array.dtype)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        present, *place = arguments
+        address = _address(context, builder, signature.args[1], *place)
+        value = builder.load(builder.bitcast(address, context.get_value_type(vector).as_pointer()))
+        value.align = vector.dtype.bitwidth // 8
+        return builder.select(builder.trunc(present, ir.IntType(1)), value, ir.Constant(value.type, None))
+
+    return vector(types.boolean, array, types.intp, types.intp), generate
+
+
+@intrinsic
+def vector_zero(_typing: Any, array: Any) -> Any:
+    """Zeros, in a vector of the type of the array."""
+    vector = _Vector(array.dtype)
+
+    def generate(context: Any, _builder: Any, _signature: Any, _arguments: Any) -> Any:
+        return ir.Constant(context.get_value_type(vector), None)
+
+    return vector(array), generate
+
+
+@intrinsic
+def scale_add(_typing: Any, factor: Any, vector: Any, total: Any) -> Any:  # noqa: ARG001
+    """``factor * vector + total`` for a number and two vectors."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        factor, values, sums = arguments
+        number = context.cast(builder, factor, types.float64, signature.args[1].dtype)
+        product = builder.fmul(_in_all_lanes(builder, number, values.type), values, flags=("contract",))
+        return builder.fadd(product, sums, flags=("contract",))
+
+    return vector(types.float64, vector, vector), generate
+
+
+@intrinsic
 def vector_store(_typing: Any, vector: Any, array: Any, row: Any, column: Any) -> Any:  # noqa: ARG001
     """Write a vector to ``array[row]`` from ``column`` on."""
 
@@ -61,10 +100,7 @@ def multiply_add(_typing: Any, array: Any, row: Any, column: Any, vector: Any, t
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         *place, values, sums = arguments
         number = builder.load(_address(context, builder, signature.args[0], *place))
-        undefined = ir.Constant(values.type, ir.Undefined)
-        first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
-        lanes = ir.Constant(ir.VectorType(ir.IntType(32), values.type.count), [0] * values.type.count)
-        product = builder.fmul(builder.shuffle_vector(first, undefined, lanes), values, flags=("contract",))
+        product = builder.fmul(_in_all_lanes(builder, number, values.type), values, flags=("contract",))
         return builder.fadd(product, sums, flags=("contract",))
 
     return vector(array, types.intp, types.intp, vector, vector), generate
@@ -83,6 +119,13 @@ def prefetch(_typing: Any, array: Any, row: Any, column: Any) -> Any:  # noqa: A
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), generate
+
+
+def _in_all_lanes(builder: Any, number: Any, vector: Any) -> Any:
+    undefined = ir.Constant(vector, ir.Undefined)
+    first = builder.insert_element(undefined, number, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
+    return builder.shuffle_vector(first, undefined, lanes)
 
 
 def _address(context: Any, builder: Any, array_type: Any, array: Any, row: Any, column: Any) -> Any:

@@ -12,7 +12,7 @@ from mmengine.registry import DefaultScope
 from tqdm import tqdm
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
-from lidar_rank import runs
+from lidar_rank import runs, sparse
 from lidar_rank.evaluation import MIN_OVERLAP
 from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
@@ -90,6 +90,11 @@ def load_detector(
     name = device or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {name} was asked for, and torch finds no GPU: use 'cpu'")
+    if name.startswith("cpu") and sparse.backend().__name__.startswith("spconv_triton"):
+        raise ValueError(
+            "spconv-triton, which this process took for its GPU, has no code for CPUs: set LIDAR_RANK_SPARSE=native"
+            " before lidar_rank is imported, or give another device"
+        )
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "mmdet3d")):
         network = MODELS.build(cfg.model)
     weights = read_weights(weights_file)

@@ -1,8 +1,10 @@
 """The voxel detector of the host, for batches in which some scans have no points in range."""
 
+from mmcv.cnn.bricks import wrappers
 from mmdet3d.models import detectors
 from torch import Tensor
 
+from lidar_rank.convolutions import speed_up
 from lidar_rank.mm.registry import MODELS
 
 
@@ -14,6 +16,10 @@ class VoxelNet(detectors.VoxelNet):
     and counts too few scans if the last scan has none. Here the number is that of the point clouds, and a scan without
     voxels has no detections.
     """
+
+    def __init__(self, **parts) -> None:
+        super().__init__(**parts)
+        speed_up(self, wrappers.Conv2d, wrappers.ConvTranspose2d)
 
     def extract_feat(self, batch_inputs_dict: dict) -> tuple[Tensor, ...]:
         """Feature maps of the neck, (scan, channel, y, x) each."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidar_rank.settings import skipped_repairs
+from lidar_rank.settings import SPARSE_VARIABLE, skipped_repairs
 from lidar_rank.sparse.few_rows import apply_to_rows
 
 _MODULES = {
@@ -41,7 +41,7 @@ def backend() -> ModuleType:
         ValueError: ``LIDAR_RANK_SPARSE`` names no backend.
         ImportError: The backend that it names is not installed, or there is no GPU for it.
     """
-    return load(os.environ.get("LIDAR_RANK_SPARSE") or _default())
+    return load(os.environ.get(SPARSE_VARIABLE) or _default())
 
 
 def load(name: str) -> ModuleType:

@@ -1,17 +1,20 @@
 """Detection in single scans."""
 
 import json
+import os
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
+from lidar_rank import sparse
 from lidar_rank.cli import main
 from lidar_rank.geometry import pairwise_iou_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import read_calibration, read_kitti_results
 from lidar_rank.kitti.files import read_points
-from lidar_rank.mm import running
+from lidar_rank.mm import predicting, running
 from lidar_rank.mm.predicting import Detector, load_detector, predict
 from lidar_rank.scans import SensorFrame
 
@@ -121,6 +124,29 @@ def test_command_writes_files_and_says_why_nothing_was_found(
 def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):
     assert main(["predict", small_config, str(tmp_path / "none.bin"), "--checkpoint", "none.pth"]) == 2
     assert "no scan at" in capsys.readouterr().err
+
+
+def test_the_cpu_gets_its_own_sparse_convolution(simulated_root, monkeypatch, tmp_path):
+    """Without it, a machine with a GPU would load the layers that are for the GPU."""
+    seen = []
+
+    def load(*_args, **_kwargs):
+        seen.append(os.environ.get("LIDAR_RANK_SPARSE"))
+        raise ValueError("far enough")
+
+    monkeypatch.setattr(predicting, "load_detector", load)
+    scan = next((simulated_root / "training" / "velodyne").iterdir())
+    command = ["predict", "second-car", str(scan), "--out", str(tmp_path / "out")]
+    for device, chosen in (("cpu", None), ("cuda", None), ("cpu", "spconv")):
+        monkeypatch.setenv("LIDAR_RANK_SPARSE", chosen or "")
+        assert main([*command, "--device", device]) == 2
+    assert seen == ["native", "", "spconv"]
+
+
+def test_layers_for_a_gpu_alone_are_refused_on_a_cpu(monkeypatch):
+    monkeypatch.setattr(sparse, "backend", lambda: ModuleType("spconv_triton.pytorch"))
+    with pytest.raises(ValueError, match="set LIDAR_RANK_SPARSE=native before lidar_rank is imported"):
+        load_detector("second-car", device="cpu")
 
 
 def test_safetensors_hold_the_weights_of_the_checkpoint(small_config, checkpoint, tmp_path):

@@ -15,7 +15,7 @@ import torch
 
 from lidar_rank import runs
 from lidar_rank.cli import main
-from lidar_rank.mm import running
+from lidar_rank.mm import optim, running
 
 from .toys import STEPS_PER_EPOCH, ToyModel, write_config
 
@@ -85,9 +85,12 @@ def test_test_command_writes_result_files_that_evaluate_to_the_same_ap(
     )
 
 
-def test_mixed_precision_trains(small_config, brief, tmp_path):
+def test_mixed_precision_trains_and_says_where_it_is_slow(small_config, brief, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(optim, "multiplies_bfloat16", lambda: False)
     brief["train_cfg.max_epochs"] = 1
     running.train(small_config, work_dir=str(tmp_path), options=brief, amp=True)
+    told = capsys.readouterr()
+    assert "this CPU has no arithmetic for bfloat16" in told.out + told.err
     losses = [row["loss"] for row in scalars(tmp_path) if "loss" in row]
     assert all(torch.isfinite(torch.tensor(losses)))
 

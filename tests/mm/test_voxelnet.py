@@ -16,6 +16,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+from lidar_rank import convolutions
 from lidar_rank.kitti import prepare_kitti
 from lidar_rank.mm import running
 
@@ -101,6 +102,25 @@ def test_a_step_is_finite_and_reaches_every_weight(detector, kinds):
     assert all(value.isfinite() for value in losses.values())
     assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
     assert all(buffer.isfinite().all() for buffer in model.buffers())
+
+
+@pytest.mark.parametrize("detector", TINY)
+def test_the_convolutions_for_cpus_take_the_step_of_torchs_own(detector):
+    losses, gradients = [], []
+    for own in (True, False):
+        model = build(detector).train()
+        layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)]
+        assert {type(layer) for layer in layers} <= {convolutions.Conv2d, convolutions.ConvTranspose2d}
+        if not own:
+            for layer in layers:
+                layer.__class__ = nn.Conv2d if isinstance(layer, nn.Conv2d) else nn.ConvTranspose2d
+        step = model(**batch(model, ("full", "empty"), training=True), mode="loss")
+        sum(step.values()).backward()
+        losses.append(step)
+        gradients.append(torch.cat([parameter.grad.flatten() for parameter in model.parameters()]))
+    assert_close(*losses, rtol=1e-5, atol=1e-6)
+    ours, torchs = gradients
+    assert (ours - torchs).norm() < 1e-4 * torchs.norm()
 
 
 @pytest.mark.parametrize("kinds", BATCHES, ids="-".join)

@@ -1,12 +1,14 @@
-"""Time each part of a training step on a CPU, with our sparse convolution and with spconv in turn.
+"""Time each part of a training step on a CPU, with our convolutions and with those of other packages in turn.
 
     python tools/bench/bench_step.py [--models "small SECOND" ...] [--threads 1 2] [--neighbours 0 1] [--steps 12]
+                                     [--against spconv | dense]
 
-Each backend has its own process, which builds the detector of the config with the same weights and loads the same
-batches. The two processes take their steps in turn, so that other programs disturb both alike. The times are medians in
-milliseconds per scan; "ratio" is the median over pairs of steps of native / spconv. Processor time counts all threads
-of a process. Memory is the largest resident size of a process, with all its libraries. A neighbour is a process that
-keeps one core busy. Without ``--root`` the scans are simulated.
+``ours`` is compared with spconv and torch's dense convolutions (``--against spconv``), or with torch's dense
+convolutions alone (``--against dense``). Each side has its own process, which builds the detector of the config with
+the same weights and loads the same batches. The two processes take their steps in turn, so that other programs disturb
+both alike. The times are medians in milliseconds per scan; "ratio" is the median over pairs of steps of ours / theirs.
+Processor time counts all threads of a process. Memory is the largest resident size of a process, with all its
+libraries. A neighbour is a process that keeps one core busy. Without ``--root`` the scans are simulated.
 """
 
 import argparse
@@ -30,7 +32,9 @@ MODELS: Final = {
     "small SA-SSD": ("sassd/sassd_kitti-car_small.py", 4),
     "full-size SECOND": ("second/second_kitti-car.py", 1),
 }
-BACKENDS: Final = ("native", "spconv")
+OURS: Final = "ours"
+# Backend of sparse convolution of each side.
+SPARSE: Final = {OURS: "native", "spconv": "spconv", "dense": "native"}
 PARTS: Final = (
     "data",
     "voxels",
@@ -52,18 +56,20 @@ def main() -> None:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--neighbours", nargs="+", type=int, default=[0])
     parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--against", choices=[side for side in SPARSE if side != OURS], default="spconv")
     parser.add_argument("--root", type=Path, help="prepared KITTI root; default: simulated scans")
-    parser.add_argument("--worker", nargs=2, metavar=("CONFIG", "SCANS"), help=argparse.SUPPRESS)
+    parser.add_argument("--worker", nargs=3, metavar=("SIDE", "CONFIG", "SCANS"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker[0], int(options.worker[1]))
+        side, config, scans = options.worker
+        work(side, config, int(scans))
         return
     with tempfile.TemporaryDirectory() as folder:
         root = options.root or simulate(Path(folder) / "kitti")
         for model in options.models:
             for threads in options.threads:
                 for neighbours in options.neighbours:
-                    compare(model, root, threads, neighbours, options.steps)
+                    compare(model, options.against, root, threads, neighbours, options.steps)
 
 
 def simulate(root: Path) -> Path:
@@ -76,49 +82,50 @@ def simulate(root: Path) -> Path:
     return root
 
 
-def compare(model: str, root: Path, threads: int, neighbours: int, steps: int) -> None:
-    """Let both backends take steps in turn, and print a table."""
-    config, scans = MODELS[model]
+def compare(model: str, against: str, root: Path, threads: int, neighbours: int, steps: int) -> None:
+    """Let both sides take steps in turn, and print a table."""
+    (config, scans), sides = MODELS[model], (OURS, against)
     with ExitStack() as stack:
-        workers = {name: stack.enter_context(worker(name, config, scans, root, threads)) for name in BACKENDS}
+        workers = {name: stack.enter_context(worker(name, config, scans, root, threads)) for name in sides}
         for process in workers.values():
             answer(process)  # the detector is built
         for _ in range(neighbours):
             stack.enter_context(stopped_at_exit(subprocess.Popen([sys.executable, "-c", BUSY])))
-        taken: dict[str, list[dict[str, float]]] = {name: [] for name in BACKENDS}
+        taken: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
         for step in range(WARM_UP + steps):
             for name, process in workers.items():
                 print(step, file=process.stdin, flush=True)
                 taken[name].append(answer(process))
     check_losses({name: results[0]["loss"] for name, results in taken.items()})
     print(f"\n### {model}: batch of {scans}, {threads} threads, {neighbours} busy neighbours, {steps} steps\n")
-    print("| ms per scan | native | spconv | ratio |\n| --- | ---: | ---: | ---: |")
+    print(f"| ms per scan | {OURS} | {against} | ratio |\n| --- | ---: | ---: | ---: |")
     for part in (*PARTS, "step", "processor"):
-        ours, theirs = ([result[part] for result in taken[name][WARM_UP:]] for name in BACKENDS)
+        ours, theirs = ([result[part] for result in taken[name][WARM_UP:]] for name in sides)
         ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
         times = (1e3 * statistics.median(own) / scans for own in (ours, theirs))
         print(f"| {part} | {' | '.join(f'{own:.1f}' for own in times)} | {ratio:.2f} |")
-    memory = [max(result["memory_mb"] for result in taken[name]) for name in BACKENDS]
+    memory = [max(result["memory_mb"] for result in taken[name]) for name in sides]
     print(f"| peak memory, MB | {memory[0]:.0f} | {memory[1]:.0f} | {memory[0] / memory[1]:.2f} |", flush=True)
 
 
 def check_losses(first: dict[str, float]) -> None:
-    """Both backends compute the same detector, which shows before the first change of its weights."""
-    if abs(first["native"] - first["spconv"]) > 1e-4 * first["spconv"]:
-        raise SystemExit(f"the losses of the two backends differ in the first step: {first}")
+    """Both sides compute the same detector, which shows before the first change of its weights."""
+    ours, theirs = first.values()
+    if abs(ours - theirs) > 1e-4 * theirs:
+        raise SystemExit(f"the losses of the two sides differ in the first step: {first}")
 
 
 @contextmanager
-def worker(backend: str, config: str, scans: int, root: Path, threads: int) -> Iterator[subprocess.Popen]:
-    """A process with one backend that takes a step for each line that it reads."""
+def worker(side: str, config: str, scans: int, root: Path, threads: int) -> Iterator[subprocess.Popen]:
+    """A process with one side that takes a step for each line that it reads."""
     variables = {
         **os.environ,
-        "LIDAR_RANK_SPARSE": backend,
+        "LIDAR_RANK_SPARSE": SPARSE[side],
         "KITTI_ROOT": str(root),
         "OMP_NUM_THREADS": str(threads),
         "NUMBA_NUM_THREADS": str(threads),
     }
-    command = [sys.executable, "-W", "ignore", __file__, "--worker", config, str(scans)]
+    command = [sys.executable, "-W", "ignore", __file__, "--worker", side, config, str(scans)]
     pipe = subprocess.PIPE
     with stopped_at_exit(subprocess.Popen(command, env=variables, stdin=pipe, stdout=pipe, text=True)) as process:
         yield process
@@ -142,7 +149,7 @@ def answer(process: subprocess.Popen) -> dict[str, float]:
     raise SystemExit("a worker stopped; its error is above")
 
 
-def work(config: str, scans: int) -> None:
+def work(side: str, config: str, scans: int) -> None:
     """Build the detector as ``lidar-rank train`` does, then take a step for each line of the standard input."""
     from lidar_rank.settings import prepare_for_cpus
 
@@ -160,6 +167,8 @@ def work(config: str, scans: int) -> None:
     model = DETECTORS.build(cfg.model)
     model.init_weights()
     model.train()
+    if side != OURS:
+        use_torchs_convolutions(model)
     wrapper = build_optim_wrapper(model, cfg.optim_wrapper)
     loader_cfg = cfg.train_dataloader
     loader_cfg.update(batch_size=scans, num_workers=0, persistent_workers=False, dataset=loader_cfg.dataset)
@@ -170,6 +179,16 @@ def work(config: str, scans: int) -> None:
     for line in sys.stdin:
         seed(int(line))
         print("RESULT" + json.dumps(steps.take()), flush=True)
+
+
+def use_torchs_convolutions(model: Any) -> None:
+    """Undo ``lidar_rank.convolutions.speed_up``."""
+    from torch import nn
+
+    for module in model.modules():
+        for plain in (nn.Conv2d, nn.ConvTranspose2d):
+            if isinstance(module, plain):
+                module.__class__ = plain
 
 
 def seed(number: int) -> None:

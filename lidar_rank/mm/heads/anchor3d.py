@@ -9,6 +9,7 @@ from mmdet3d.models.dense_heads import Anchor3DHead
 from mmengine.config import ConfigDict
 from torch import Tensor
 
+from lidar_rank.convolutions import apply_together
 from lidar_rank.geometry import paired_iou_3d
 from lidar_rank.geometry.tensors import check_boxes
 from lidar_rank.labels import is_object
@@ -54,8 +55,13 @@ class PerImageAnchor3DHead(Anchor3DHead):
 
     def forward_single(self, x: Tensor) -> tuple[Tensor, ...]:
         """Maps of a level, as the host's; those of the IoU branch, if there is one, come last."""
-        maps = super().forward_single(x)
-        return maps if self.iou_branch is None else (*maps, self.iou_branch(x))
+        layers = [self.conv_cls, self.conv_reg]
+        layers += [self.conv_dir_cls] if self.use_direction_classifier else []
+        layers += [self.iou_branch.conv] if self.iou_branch is not None else []
+        maps = list(apply_together(layers, x))
+        if not self.use_direction_classifier:
+            maps.insert(2, None)
+        return tuple(maps)
 
     def loss_by_feat(
         self, cls_scores: list[Tensor], bbox_preds: list[Tensor], dir_cls_preds: list[Tensor], *inputs

@@ -1,9 +1,6 @@
 """The operations on features, with their gradients."""
 
 import functools
-import os
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -15,6 +12,7 @@ from lidar_rank.kernels.simd import VECTOR_BYTES
 from lidar_rank.kernels.sparse_products import add_outer_products, add_products, grid_to_rows, rows_to_grid
 from lidar_rank.shapes import Float
 from lidar_rank.sparse.native.rulebook import ActiveSites, Rulebook
+from lidar_rank.threads import run_at_once
 
 
 def convolve(
@@ -76,7 +74,7 @@ def _sum_of_products(rows: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor
     num, threads = len(rulebook.output_ranks), torch.get_num_threads()
     out = rows.new_zeros(num, weight.shape[2])
     arrays = out.numpy(), rows.numpy(), weight.flatten(0, 1).numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
-    _run(
+    run_at_once(
         functools.partial(
             add_products, *arrays, rulebook.output_ranks, num * part // threads, num * (part + 1) // threads
         )
@@ -91,7 +89,7 @@ def _sum_of_outer_products(rows: Tensor, grad: Tensor, rulebook: Rulebook) -> Te
     cells = len(rulebook.starts) - 1
     out = rows.new_zeros(cells * rows.shape[1], padded.shape[1])
     arrays = out.numpy(), rows.numpy(), padded.numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
-    _run(functools.partial(add_outer_products, *arrays, part, threads) for part in range(threads))
+    run_at_once(functools.partial(add_outer_products, *arrays, part, threads) for part in range(threads))
     return out.unflatten(0, (cells, -1))[:, :, : grad.shape[1]]
 
 
@@ -99,22 +97,3 @@ def _padded(tensor: Tensor) -> Tensor:
     """The tensor with zeros after its last axis, up to a multiple of two vectors, as the kernels want it."""
     missing = -tensor.shape[-1] % (2 * VECTOR_BYTES // tensor.itemsize)
     return (F.pad(tensor, (0, missing)) if missing else tensor).contiguous()
-
-
-def _run(parts: Iterator[Callable[[], None]]) -> None:
-    """Run the parts at the same time: compiled code does not hold Python's lock, and threads that wait do not spin."""
-    first, *others = parts
-    futures = [_pool().submit(part) for part in others]
-    first()
-    for future in futures:
-        future.result()
-
-
-@functools.cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="sparse")
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows
-    # A forked process inherits the pool but not its threads.
-    os.register_at_fork(after_in_child=_pool.cache_clear)
