@@ -153,7 +153,7 @@ function program(vertex) {
 }
 
 function bytes(id) { // of an element that holds base64
-  const binary = atob(element(id).textContent);
+  const binary = atob(element(id).dataset.base64);
   const result = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) result[i] = binary.charCodeAt(i);
   return result;

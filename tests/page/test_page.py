@@ -48,7 +48,7 @@ def data_of(page: str) -> dict:
 
 
 def block(page: str, name: str) -> bytes:
-    (text,) = re.findall(rf'<script type="text/plain" id="{name}">(.*?)</script>', page)
+    (text,) = re.findall(rf'<i hidden id="{name}" data-base64="(.*?)"></i>', page)
     return base64.b64decode(text)
 
 
