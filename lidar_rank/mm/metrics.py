@@ -104,6 +104,7 @@ class KittiAP(BaseMetric):
         self.compared = Results(
             files=tuple(Path(lidar_path).absolute() for lidar_path, *_ in results),
             is_3d=True,
+            has_difficulties=True,
             min_overlap=result.min_overlap,
             sampling=self.sampling,
             objects=objects,
