@@ -114,6 +114,9 @@ def test_split_chooses_the_frames(folders, tmp_path, capsys):
         (["test", "config.py", "weights.pth", "--out", "config.py"], "config.py is a file"),
         (["analyze", "config.py", "weights.pth", "--out", "."], ". is a folder"),
         (["report", "nowhere.json"], "nowhere.json"),
+        (["report", "nowhere.json", "--scans", "-1"], "scans must be at least 0, got -1"),
+        (["view", "nowhere.json"], "nowhere.json"),
+        (["view", "nowhere.json", "--picture", "."], ". is a folder"),
         (["evaluate", ".", ".", "--json", "config.py/ap.json"], "config.py is a file"),
         (["create-data", ".", "--jobs", "0"], "jobs and image_size must be at least 1, got jobs=0"),
         (["simulate", "somewhere", "--scans", "2", "--jobs", "0"], "jobs must be at least 1, got 0"),
@@ -181,7 +184,7 @@ def test_help_and_evaluate_start_without_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "create-data", "train", "test", "evaluate", "analyze", "report", "demo"]
+    "command", ["simulate", "create-data", "train", "test", "evaluate", "analyze", "report", "view", "demo"]
 )
 def test_every_command_has_a_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

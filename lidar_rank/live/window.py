@@ -110,7 +110,7 @@ class Window:
         self._look((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), 0.7)
 
     def _from_behind(self) -> None:
-        self._look((-0.9, 0.0, 0.43), (0.0, 0.0, 1.0), 0.35)
+        self._look((-0.9, 0.0, 0.43), (0.0, 0.0, 1.0), 0.25)
 
     def _look(self, front: tuple[float, ...], up: tuple[float, ...], zoom: float) -> None:
         control = self._window.get_view_control()

@@ -41,7 +41,7 @@ class ImageResultsHook(Hook):
             return None
         files, objects, detections = zip(*self._frames, strict=True)
         overlaps = dict.fromkeys(self._classes, MIN_OVERLAP)
-        return Results(files, False, overlaps, "recall", join_frames(objects), join_frames(detections))
+        return Results(files, False, False, overlaps, "recall", join_frames(objects), join_frames(detections))
 
     def _table(self, file: Path, parts: Sequence[tuple[InstanceData, bool]]) -> KittiObjects:
         """Objects of an image, with KITTI's numbers for what is unknown; those to ignore are areas."""

@@ -117,6 +117,7 @@ class ScanAP(BaseMetric):
         self.compared = Results(
             files=tuple(Path(lidar_path).absolute() for lidar_path, *_ in results),
             is_3d=True,
+            has_difficulties=True,
             min_overlap=result.min_overlap,
             sampling=self.sampling,
             objects=objects,

@@ -282,6 +282,7 @@ def _scene(
     results = Results(
         files=(file,),
         is_3d=True,
+        has_difficulties=True,
         min_overlap=_min_overlap(detector),
         sampling="official",
         objects=read_kitti_labels(labels, [file.stem]),

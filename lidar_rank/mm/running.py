@@ -19,7 +19,6 @@ from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.diagnostics import mean_gradients
 from lidar_rank.mm.image_results import ImageResultsHook
-from lidar_rank.mm.metrics import KittiAP
 from lidar_rank.mm.ranking import RankingHook
 from lidar_rank.mm.seam import check_losses_have_images
 from lidar_rank.page import Results, Run
@@ -142,8 +141,8 @@ def analyze(
 
 def _compared(runner: ConsoleRunner) -> Results | None:
     """What the test of scans compared; None for images, and where there are no labels."""
-    metrics = runner.test_evaluator.metrics
-    return next((metric.compared for metric in metrics if isinstance(metric, KittiAP)), None)
+    compared = (getattr(metric, "compared", None) for metric in runner.test_evaluator.metrics)
+    return next(filter(None, compared), None)
 
 
 def measure_gradients(

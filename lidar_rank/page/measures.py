@@ -14,17 +14,18 @@ from lidar_rank.evaluation.rules import METRICS, detection_roles, is_named, obje
 from lidar_rank.kernels.kitti_matching import IGNORED, NO_ROLE, VALID
 from lidar_rank.kitti.difficulty import DIFFICULTIES
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.kitti.range import BEYOND_EVERY_DIFFICULTY
 from lidar_rank.page.run import Results
 from lidar_rank.shapes import Bool, Float64, Int8
 
-DISTANCES_M: Final = (0.0, 15.0, 30.0, 45.0, np.inf)
+BANDS_M: Final = (0.0, 30.0, 50.0, np.inf)
 MODERATE: Final = [difficulty.name for difficulty in DIFFICULTIES].index("moderate")
 HARD: Final = len(DIFFICULTIES) - 1
 
 
 @dataclass(frozen=True, eq=False)
-class DistanceAP:
-    """AP of the objects within a range of distances.
+class BandAP:
+    """AP of the objects in a band of distances.
 
     Attributes:
         near_m: Objects at this distance from the camera or farther count,
@@ -41,7 +42,7 @@ class DistanceAP:
 
 @dataclass(frozen=True, eq=False)
 class ClassMeasures:
-    """Measures of one class: in 3D for moderate difficulty, in images for all objects that are not ignored.
+    """Measures of one class: for moderate difficulty where there are difficulties, else of all objects that count.
 
     Attributes:
         curve: Precision over recall.
@@ -53,7 +54,7 @@ class ClassMeasures:
     curve: PrecisionCurve
     ap_percent: float
     best_ap_percent: float
-    by_distance: tuple[DistanceAP, ...]
+    by_distance: tuple[BandAP, ...]
 
 
 def measure(results: Results) -> dict[str, ClassMeasures]:
@@ -67,14 +68,16 @@ def roles(
 ) -> tuple[Int8[ndarray, " object"], Int8[ndarray, " detection"]]:
     """What objects and detections are in the evaluation of a class, see :mod:`lidar_rank.evaluation.rules`.
 
-    In images every object of the class is to be found, and every detection of it is right or wrong.
+    Without KITTI's difficulties every object of the class is to be found, unless it lies outside the range of the
+    detector, and every detection of the class is right or wrong.
     """
-    if results.is_3d:
+    if results.has_difficulties:
         of_objects = object_roles(results.objects, class_name, drop_at_min_height=False)[difficulty]
         return of_objects, detection_roles(results.detections, class_name)[difficulty]
-    named = (is_named(table, class_name) for table in (results.objects, results.detections))
-    of_objects, of_detections = (np.where(of_class, VALID, NO_ROLE).astype(np.int8) for of_class in named)
-    return of_objects, of_detections
+    in_range = results.objects.occlusion < BEYOND_EVERY_DIFFICULTY
+    of_objects = np.where(is_named(results.objects, class_name), np.where(in_range, VALID, IGNORED), NO_ROLE)
+    of_detections = np.where(is_named(results.detections, class_name), VALID, NO_ROLE)
+    return of_objects.astype(np.int8), of_detections.astype(np.int8)
 
 
 def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> ClassMeasures:
@@ -92,14 +95,14 @@ def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> Cla
         return precision_curve(Matcher(overlaps, metric, overlap, object_role, detection_role, scores), sampling)
 
     by_distance = []
-    for near_m, far_m in pairwise(DISTANCES_M) if results.is_3d else ():
+    for near_m, far_m in pairwise(BANDS_M) if results.is_3d else ():
         within = curve(
             _ignored_outside(of_objects, results.objects, near_m, far_m),
             _ignored_outside(of_detections, results.detections, near_m, far_m),
             scores,
             "recall",
         )
-        by_distance.append(DistanceAP(near_m, far_m, within.num_objects, _ap(within)))
+        by_distance.append(BandAP(near_m, far_m, within.num_objects, _ap(within)))
     own = curve(of_objects, of_detections, scores, results.sampling)
     true_overlap = _true_overlap(overlaps, metric, of_objects != NO_ROLE, len(results.detections))
     best = curve(of_objects, of_detections, true_overlap, results.sampling)

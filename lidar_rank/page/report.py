@@ -165,7 +165,7 @@ def _ap_table(runs: Mapping[str, Diagnosis]) -> str:
 def _split_metric(metric: str) -> tuple[str, str]:
     """Row and column of a metric: ``("Car 3d", "moderate")``; no row where it is not shown."""
     source, *rest = metric.split("/")
-    if source == "kitti" and len(rest) == 4:
+    if source in ("kitti", "lidar") and len(rest) == 4:
         class_name, overlap, sampling, difficulty = rest
         return (f"{class_name} {overlap}", difficulty) if sampling == "R40" else ("", "")
     return metric, "all"
@@ -237,7 +237,10 @@ def _distance_tables(runs: Mapping[str, Mapping[str, ClassMeasures]]) -> str:
             values = [own.ap_percent if own.num_objects else math.nan for own in columns]
             rows.append([label, str(columns[0].num_objects), *_best_is_marked(values)])
         tables.append(_table([f"{class_name}, AP %", "objects", *by_distance], rows))
-    hint = "<p>3D AP at 40 recalls, moderate difficulty, by the distance of objects and boxes from the camera.</p>"
+    hint = (
+        "<p>3D AP at 40 recalls by the distance of objects and boxes, for moderate difficulty where a camera gives"
+        " difficulties.</p>"
+    )
     return "".join(tables) + hint if tables else ""
 
 

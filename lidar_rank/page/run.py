@@ -23,6 +23,7 @@ class Results:
         files: The scan or image of each frame, as the network read it.
         is_3d: Whether the boxes are those of scans. Boxes of images have ``bbox_px`` alone, and what their evaluation
             ignores is a ``DontCare`` area.
+        has_difficulties: Whether KITTI's difficulties say which objects count; else all objects of a class do.
         min_overlap: IoU that a detection must exceed, for each class that is evaluated.
         sampling: Of recall, as in :func:`lidar_rank.evaluation.evaluate_kitti`.
         objects: Ground truth, as it was evaluated.
@@ -31,6 +32,7 @@ class Results:
 
     files: tuple[Path, ...]
     is_3d: bool
+    has_difficulties: bool
     min_overlap: Mapping[str, float]
     sampling: str
     objects: KittiObjects
@@ -46,6 +48,7 @@ class Results:
         return {
             "files": [str(path) for path in self.files],
             "is_3d": self.is_3d,
+            "has_difficulties": self.has_difficulties,
             "min_overlap": dict(self.min_overlap),
             "sampling": self.sampling,
             "objects": _table_to_json(self.objects),
@@ -63,6 +66,7 @@ class Results:
             return cls(
                 files=tuple(map(Path, record["files"])),
                 is_3d=bool(record["is_3d"]),
+                has_difficulties=bool(record["has_difficulties"]),
                 min_overlap={str(name): float(overlap) for name, overlap in record["min_overlap"].items()},
                 sampling=str(record["sampling"]),
                 objects=_table_from_json(record["objects"]),

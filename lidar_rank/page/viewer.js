@@ -153,7 +153,7 @@ function program(vertex) {
 }
 
 function bytes(id) { // of an element that holds base64
-  const binary = atob(element(id).textContent);
+  const binary = atob(element(id).dataset.base64);
   const result = new Uint8Array(binary.length);
   for (let i = 0; i < binary.length; i++) result[i] = binary.charCodeAt(i);
   return result;
@@ -421,8 +421,7 @@ function nextReversal() {
   if (list[at].at !== state.scene) show(list[at].at);
   const box = (item) => `${item.name} ${item.score.toFixed(2)} with overlap ${item.overlap.toFixed(2)}`;
   text.textContent = `${data.runs[run].name}: ${box(above)} ranks above ${box(below)} (pair ${at + 1} of ${list.length})`;
-  text.hidden = false;
-  state.reversal = at;
+  text.hidden = false; // showing another scan hides it
   select(run, above.index, below.index);
 }
 
@@ -439,6 +438,7 @@ function pick(x, y) { // the box at a place of the stage
   const run = Math.min(data.runs.length - 1, Math.floor(x / width));
   const strip = document.querySelector(".panel canvas");
   const height = canvas.clientHeight - (isScans && !strip.hidden ? strip.clientHeight : 0);
+  const m = isScans && cameraMatrix(width, height);
   const away = ({ item }) => {
     if (item.box.length === 4) {
       const scale = strip.clientWidth / current().picture[0];
@@ -446,7 +446,7 @@ function pick(x, y) { // the box at a place of the stage
       const isInside = left > item.box[0] * scale && left < item.box[2] * scale && top > item.box[1] * scale && top < item.box[3] * scale;
       return isInside ? (item.box[2] - item.box[0]) * scale / 100 : Infinity; // the smallest of those around the place
     }
-    const [bx, by, bz, , , tall] = item.box, m = state.matrix, place = [bx, by, bz + tall / 2, 1];
+    const [bx, by, bz, , , tall] = item.box, place = [bx, by, bz + tall / 2, 1];
     const clip = [0, 1, 3].map((row) => place.reduce((sum, value, column) => sum + m[column * 4 + row] * value, 0));
     if (clip[2] <= 0) return Infinity;
     const [px, py] = [(clip[0] / clip[2] + 1) / 2 * width, (1 - clip[1] / clip[2]) / 2 * height];

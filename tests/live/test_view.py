@@ -71,7 +71,7 @@ def test_picture_needs_no_display_and_shows_each_run(files, folder, monkeypatch,
 def test_picture_of_an_image(folder, capsys):
     table = image_table("000000", ["cell"], [[100, 50, 400, 300]], None)
     found = image_table("000000", ["cell"], [[600, 50, 900, 300]], [0.9])
-    run = run_of(Results((folder / "image_2" / "000000.png",), False, {"cell": 0.5}, "recall", table, found))
+    run = run_of(Results((folder / "image_2" / "000000.png",), False, False, {"cell": 0.5}, "recall", table, found))
     path = folder.parent / "cells.json"
     path.write_text(json.dumps(run.to_json()))
     assert main(["view", str(path), "--picture", str(folder.parent / "cells.png")]) == 0

@@ -69,7 +69,7 @@ def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys,
     assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert f"<td>{100 * found.pairs.foreground_background.ratio:.3f}</td>" in page
-    assert page.count('<script type="text/plain" id="points-') == 2
+    assert page.count('<i hidden id="points-') == 2
     assert "untrained" in capsys.readouterr().out
 
 

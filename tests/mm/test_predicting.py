@@ -113,12 +113,23 @@ def test_command_writes_files_and_says_why_nothing_was_found(
 ):
     scans = simulated_root / "training" / "velodyne"
     command = ["predict", small_config, str(scans), "--checkpoint", str(checkpoint), "--out", str(tmp_path / "out")]
-    assert main([*command, "--calib", str(simulated_root / "training" / "calib")]) == 0
+    labels = [
+        "--calib",
+        str(simulated_root / "training" / "calib"),
+        "--labels",
+        str(simulated_root / "training/label_2"),
+    ]
+    assert main([*command, *labels, "--page"]) == 0
     names = sorted(path.stem for path in scans.iterdir())
     for folder, suffix in (("out", "json"), ("out", "txt"), ("out", "png"), ("out/camera", "txt")):
         assert sorted(path.stem for path in (tmp_path / folder).glob(f"*.{suffix}")) == names
     assert json.loads((tmp_path / "out" / f"{names[0]}.json").read_text()) == []
-    assert "of height; no box scores 0.3" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "of height; no box scores 0.3" in printed
+    assert "index.html shows 6 of 6 scans in 3D" in printed
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert page.count('<i hidden id="points-') == 6
+    assert '"counted": true' in page
 
 
 def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):

@@ -56,7 +56,7 @@ def scan_results(
         objects_from_lidar(name, found, ["Car"] * len(found), calibration, IMAGE_SIZE, scores=scores) for name in names
     ]
     files = tuple(folder / "velodyne" / f"{name}.bin" for name in names)
-    return Results(files, True, {"Car": 0.7}, "official", join_frames(truth), join_frames(boxes))
+    return Results(files, True, True, {"Car": 0.7}, "official", join_frames(truth), join_frames(boxes))
 
 
 def image_table(name: str, names: list[str], boxes: list[list[float]], scores: list[float] | None) -> KittiObjects:

@@ -45,10 +45,21 @@ def test_boxes_ranked_by_their_overlap_win_what_scores_lose(folder, results):
 
 def test_ap_by_distance_counts_the_objects_of_each_range(folder):
     found = measure(scan_results(folder, NAMES, np.stack([TRUE[1], moved(30, 0)]), np.array([0.5, 0.9])))["Car"]
-    near, middle, far, beyond = found.by_distance
-    assert [part.num_objects for part in found.by_distance] == [50, 50, 0, 0]
-    assert (near.ap_percent, middle.ap_percent, far.ap_percent) == (0, 100, 0), "the false box lies at 40 m"
-    assert (near.near_m, near.far_m, beyond.far_m) == (0, 15, np.inf)
+    near, middle, far = found.by_distance
+    assert [part.num_objects for part in found.by_distance] == [100, 0, 0]
+    assert (near.ap_percent, middle.ap_percent, far.ap_percent) == (50, 0, 0), "the false box lies at 40 m"
+    assert (near.near_m, near.far_m, far.far_m) == (0, 30, np.inf)
+
+
+def test_without_difficulties_every_object_of_the_class_in_range_counts(folder):
+    results = scan_results(folder, NAMES[:1], true_names=("Car", "Van"))
+    tiny = dataclasses.replace(results.objects, bbox_px=np.zeros((2, 4)), truncation=np.ones(2))
+    scans = dataclasses.replace(results, objects=tiny, has_difficulties=False)
+    assert judge(scans).is_counted.tolist() == [True, False]
+    assert judge(scans).is_shown.tolist() == [True, False]
+    assert not judge(dataclasses.replace(scans, has_difficulties=True)).is_counted.any()
+    outside = dataclasses.replace(tiny, occlusion=np.full(2, 4.0))
+    assert judge(dataclasses.replace(scans, objects=outside)).verdict.tolist() == [NOT_COUNTED, FALSE, FALSE]
 
 
 def test_each_object_is_found_once_by_the_best_box_that_overlaps_it_enough(results):
@@ -72,7 +83,7 @@ def test_images_are_measured_by_their_boxes():
     boxes = [[20, 20, 30, 30], [0, 0, 10, 9], [51, 51, 60, 60]]
     found = [image_table(name, ["cell"] * 3, boxes, [0.9, 0.8, 0.7]) for name in NAMES]
     files = tuple(Path(name) for name in NAMES)
-    results = Results(files, False, {"cell": 0.5}, "recall", join_frames(truth), join_frames(found))
+    results = Results(files, False, False, {"cell": 0.5}, "recall", join_frames(truth), join_frames(found))
     measures = measure(results)["cell"]
     assert (measures.ap_percent, measures.best_ap_percent, measures.by_distance) == (50, 100, ())
     assert judge(results).verdict[:3].tolist() == [FALSE, FOUND, NOT_COUNTED]

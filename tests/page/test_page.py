@@ -48,7 +48,7 @@ def data_of(page: str) -> dict:
 
 
 def block(page: str, name: str) -> bytes:
-    (text,) = re.findall(rf'<script type="text/plain" id="{name}">(.*?)</script>', page)
+    (text,) = re.findall(rf'<i hidden id="{name}" data-base64="(.*?)"></i>', page)
     return base64.b64decode(text)
 
 
@@ -223,7 +223,7 @@ def test_images_have_a_page_too(folder, open_page):
     found = image_table(
         "000000", ["cell"] * 3, [[110, 50, 400, 300], [720, 60, 880, 200], [0, 0, 90, 90]], [0.9, 0.8, 0.7]
     )
-    results = Results((folder / "image_2" / "000000.png",), False, {"cell": 0.5}, "recall", truth, found)
+    results = Results((folder / "image_2" / "000000.png",), False, False, {"cell": 0.5}, "recall", truth, found)
     page = open_page(render_page([SceneReader([results]).read("000000")], "Cells", ["retina"]).text)
     page.wait_for_function("data.scenes[0].bitmap")
     assert summary(page) == "retina 1 found, 1 false, 0 missed"

@@ -65,7 +65,7 @@ def test_numbers_of_the_page_are_those_of_the_evaluation(folder, open_page, caps
         metric: values[1::2] for metric, values in printed.items()
     }
     assert cells(page, "What a better ranking")[1][:2] == ["Car, <dr>", shown["Car 3d"][3]]
-    assert cells(page, "AP by distance")[0] == ["0 to 15 m", "12", "50.00", "100.00"]
+    assert cells(page, "AP by distance")[0] == ["0 to 30 m", "24", "25.00", "50.00"]
     assert cells(page, "Settings that differ") == [["model.loss_cls.type", "'FocalLoss'", "'DRLoss'"]]
     for index, run in enumerate(runs.values(), start=1):
         ratio = run.diagnosis.pairs.foreground_background.ratio
@@ -110,7 +110,7 @@ def test_runs_on_other_data_are_told_apart(folder, tmp_path):
     assert "b was tested on 4 scans and a on 3, of which 2 are the same" in render_report({"a": own, "b": part}).text
     image = image_table(NAMES[0], ["Car"], [[0, 0, 9, 9]], None)
     found = image_table(NAMES[0], ["Car"], [[0, 0, 9, 9]], [0.5])
-    of_image = run_of(Results((folder / "a.png",), False, {"Car": 0.5}, "recall", image, found))
+    of_image = run_of(Results((folder / "a.png",), False, False, {"Car": 0.5}, "recall", image, found))
     assert "b and a were tested on different data" in render_report({"a": own, "b": of_image}).text
 
 

@@ -24,7 +24,7 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path, run):
     back = read_run(tmp_path / "a.json")
     assert back.settings == SETTINGS
     assert back.diagnosis.pairs == run.diagnosis.pairs
-    for name in ("files", "is_3d", "min_overlap", "sampling"):
+    for name in ("files", "is_3d", "has_difficulties", "min_overlap", "sampling"):
         assert getattr(back.results, name) == getattr(run.results, name)
     for table in ("objects", "detections"):
         own, others = getattr(back.results, table), getattr(run.results, table)
