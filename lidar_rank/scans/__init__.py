@@ -3,8 +3,9 @@
 Public names are loaded on first use.
 """
 
-from importlib import import_module
-from typing import Any, Final
+from typing import Final
+
+from lidar_rank.lazy import load_on_use
 
 _MODULE_OF: Final = {
     "Finding": "doctor",
@@ -17,13 +18,4 @@ _MODULE_OF: Final = {
     "read_scan": "reading",
 }
 __all__ = sorted(_MODULE_OF)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = load_on_use(__name__, _MODULE_OF)

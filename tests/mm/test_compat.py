@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet3d.structures.ops import box_np_ops
 from mmengine.config import Config
 from mmengine.fileio import put
 from mmengine.logging import MessageHub
 from numba.core.caching import FunctionCache
+from numba.core.dispatcher import Dispatcher
 
 from lidar_rank.kernels import jit
 from lidar_rank.mm import compat, deferred
@@ -85,11 +87,18 @@ def test_formatted_config_is_the_same_config_in_short_lines(monkeypatch):
 
 
 def test_augmentation_that_cannot_be_cached_is_compiled_anew(monkeypatch):
+    refused = []
+
     def refuse(function):
+        refused.append(function)
         raise RuntimeError(f"cannot cache function {function.__name__!r}: no locator available")
 
+    compiled = [member for member in vars(box_np_ops).values() if isinstance(member, Dispatcher)]
+    caches = [function._cache for function in compiled]
     monkeypatch.setattr(jit, "_Cache", refuse)
     compat.cache_compiled_augmentation()
+    assert {function.py_func for function in compiled} <= set(refused), "one that is refused does not stop the others"
+    assert [function._cache for function in compiled] == caches
 
 
 # Prints which names of other packages lidar_rank.mm changes: first without any repair, then by the repairs alone.

@@ -260,6 +260,12 @@ def test_cheap_commands_run(words, folder, monkeypatch):
     assert main(words[1:]) == 0
 
 
+def test_architecture_names_every_folder():
+    page = (REPOSITORY / "docs" / "architecture.md").read_text()
+    folders = [path.parent.name for path in (REPOSITORY / "lidar_rank").glob("*/__init__.py")]
+    assert [name for name in folders if f"`{name}/" not in page] == []
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_links_lead_somewhere(name):
     page = REPOSITORY / name

@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 from mmdet3d.datasets.transforms.dbsampler import BatchSampler
 from torch import nn
 
@@ -75,4 +76,9 @@ def test_epoch_resets_the_samplers_of_all_wrapped_data_sets(wrapper):
 
 def test_data_set_without_a_pipeline_needs_no_samplers():
     loader = SimpleNamespace(dataset=[1, 2, 3], num_workers=0)
-    EpochSeedHook().before_train_epoch(SimpleNamespace(seed=0, epoch=0, train_dataloader=loader))
+    drawn = []
+    for epoch in (0, 0, 1):
+        EpochSeedHook().before_train_epoch(SimpleNamespace(seed=0, epoch=epoch, train_dataloader=loader))
+        drawn.append(torch.rand(3).tolist())
+    assert drawn[0] == drawn[1], "the epoch is seeded"
+    assert drawn[1] != drawn[2]
