@@ -328,6 +328,7 @@ def _add_train(commands: Any) -> None:
         "lidar-rank train second_kitti-car_small --loss dr",
     )
     _add_config(command)
+    command.add_argument("--init", metavar="NAME", help="start from a model that 'lidar-rank models' lists")
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
     command.add_argument("--amp", action="store_true", help="mixed precision (float16 on a GPU, bfloat16 on a CPU)")
     command.add_argument(
@@ -336,7 +337,11 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from lidar_rank.weights import find_shipped
+
     _check_run(options)
+    if options.init:
+        find_shipped(options.init)
     from lidar_rank.mm import running
 
     running.train(
@@ -346,6 +351,7 @@ def _train(options: argparse.Namespace) -> None:
         resume=options.resume,
         amp=options.amp,
         seed=options.seed,
+        init=options.init,
         options=options.cfg_options,
     )
 

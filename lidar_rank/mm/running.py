@@ -13,13 +13,14 @@ from mmengine.logging import MMLogger
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
-from lidar_rank.mm.checkpoints import check_checkpoints
+from lidar_rank.mm.checkpoints import SHIPPED, check_checkpoints, check_start
 from lidar_rank.mm.configs import check_warm_up, load_config
 from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
 from lidar_rank.mm.gradients import mean_gradients
 from lidar_rank.mm.ranking import RankingHook
 from lidar_rank.mm.seam import check_losses_have_images
+from lidar_rank.weights import find_shipped
 
 # A place in the text of a config that mmengine fills from the environment: variable and default.
 _VARIABLE = re.compile(r"\{\{['\"]?\s*\$(\w+)\s*:\s*(\S*?)\s*['\"]?\}\}")
@@ -33,6 +34,7 @@ def train(
     resume: bool = False,
     amp: bool = False,
     seed: int | None = None,
+    init: str | None = None,
     options: dict | None = None,
 ) -> None:
     """Train ``config``; under ``torchrun`` or Slurm this is one of many processes.
@@ -45,6 +47,7 @@ def train(
             Weights and the optimiser's state come from the checkpoint, hyperparameters from the config.
         amp: Mixed precision: float16 with loss scaling on CUDA, bfloat16 on a CPU.
         seed: Seed of weights, order and augmentation; default that of the config, else 0.
+        init: Name of a model that comes with the package, whose weights the training starts from.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
@@ -56,13 +59,18 @@ def train(
     cfg = _load(config, loss, work_dir, options)
     check_warm_up(cfg)
     _check_data(cfg, "train_dataloader", "val_dataloader")
-    cfg.resume = resume
+    if init is not None:
+        cfg.load_from = SHIPPED + find_shipped(init).name
+    _choose_start(cfg, resume)
     check_checkpoints(cfg)
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
     if amp:
         _use_mixed_precision(cfg)
     _add_hook(cfg, "lidar_rank.ScheduleHook")
-    _train(_runner(cfg, config, loss))
+    runner = _runner(cfg, config, loss)
+    if init is not None:
+        check_start(runner.model, cfg.val_dataloader.dataset.metainfo.classes, find_shipped(init))
+    _train(runner)
 
 
 def test(
@@ -237,6 +245,16 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     else:
         cfg.optim_wrapper.type = "lidar_rank.CPUAmpOptimWrapper"
+
+
+def _choose_start(cfg: Config, resume: bool) -> None:
+    """Resume the run in the work folder if there is one; else start from ``load_from``, or at random.
+
+    Given both, mmengine would take ``load_from`` for the checkpoint of the run to resume.
+    """
+    cfg.resume = resume and Path(cfg.work_dir, "last_checkpoint").is_file()
+    if cfg.resume:
+        cfg.load_from = None
 
 
 def _add_hook(cfg: Config, name: str) -> None:
