@@ -96,6 +96,19 @@ def _add_simulate(commands: Any) -> None:
     command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes (default 2)")
     command.add_argument("--no-images", action="store_true", help="scans and labels only: much faster")
     command.add_argument("--val", type=int, metavar="N", help="held-back scans (default: a fifth)")
+    command.add_argument(
+        "--shard",
+        metavar="K/N",
+        help="write every N-th scan from the K-th on: N calls, e.g. of a Slurm array, make one data set on one disk",
+    )
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    try:
+        index, count = map(int, (text or "1/1").split("/"))
+    except ValueError:
+        raise ValueError(f"--shard takes K/N, such as 2/8, got {text!r}") from None
+    return index, count
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -109,9 +122,11 @@ def _simulate(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         images=not options.no_images,
         val=options.val,
+        shard=_shard(options.shard),
     )
     size = " --image-size {} {}".format(*IMAGE_SIZE) if options.no_images else ""
-    print(f"next: lidar-rank create-data {options.out}{size}")
+    after = f" when all {options.shard.partition('/')[2]} shards are done" if options.shard else ""
+    print(f"next{after}: lidar-rank create-data {options.out}{size}")
 
 
 def _add_import(commands: Any) -> None:
