@@ -105,6 +105,19 @@ def _add_simulate(commands: Any) -> None:
     command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes (default 2)")
     command.add_argument("--no-images", action="store_true", help="scans and labels only: much faster")
     command.add_argument("--val", type=int, metavar="N", help="held-back scans (default: a fifth)")
+    command.add_argument(
+        "--shard",
+        metavar="K/N",
+        help="write every N-th scan from the K-th on: N calls, e.g. of a Slurm array, make one data set on one disk",
+    )
+
+
+def _shard(text: str | None) -> tuple[int, int]:
+    try:
+        index, count = map(int, (text or "1/1").split("/"))
+    except ValueError:
+        raise ValueError(f"--shard takes K/N, such as 2/8, got {text!r}") from None
+    return index, count
 
 
 def _simulate(options: argparse.Namespace) -> None:
@@ -118,9 +131,11 @@ def _simulate(options: argparse.Namespace) -> None:
         jobs=options.jobs,
         images=not options.no_images,
         val=options.val,
+        shard=_shard(options.shard),
     )
     size = " --image-size {} {}".format(*IMAGE_SIZE) if options.no_images else ""
-    print(f"next: lidar-rank create-data {options.out}{size}")
+    after = f" when all {options.shard.partition('/')[2]} shards are done" if options.shard else ""
+    print(f"next{after}: lidar-rank create-data {options.out}{size}")
 
 
 def _add_import(commands: Any) -> None:
@@ -337,6 +352,7 @@ def _add_train(commands: Any) -> None:
         "lidar-rank train second_kitti-car_small --loss dr",
     )
     _add_config(command)
+    command.add_argument("--init", metavar="NAME", help="start from a model that 'lidar-rank models' lists")
     command.add_argument("--resume", action="store_true", help="go on from the newest checkpoint in the work folder")
     command.add_argument("--amp", action="store_true", help="mixed precision (float16 on a GPU, bfloat16 on a CPU)")
     command.add_argument(
@@ -353,9 +369,13 @@ def _add_train(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    from lidar_rank.weights import find_shipped
+
     _check_run(options)
     if options.diagnose is not None:
         runs.check_counts(diagnose=options.diagnose)
+    if options.init:
+        find_shipped(options.init)
     from lidar_rank.mm import running
 
     running.train(
@@ -366,6 +386,7 @@ def _train(options: argparse.Namespace) -> None:
         amp=options.amp,
         seed=options.seed,
         diagnose=options.diagnose,
+        init=options.init,
         options=options.cfg_options,
     )
 

@@ -3,6 +3,7 @@
 import codecs
 import math
 import os
+import platform
 import unicodedata
 from pathlib import Path
 from typing import Final
@@ -13,7 +14,7 @@ from numpy import ndarray
 from lidar_rank.shapes import Float32
 
 BYTES_PER_POINT: Final = 16  # x, y, z, reflectance: four float32
-TEMPORARY_NAME: Final = ".{name}.{pid}.tmp"
+TEMPORARY_NAME: Final = ".{name}.{writer}.tmp"
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 PLAIN_BYTES: Final = bytes(range(0x20, 0x7F)) + b"\t\r\n"
 
@@ -112,7 +113,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full, or the folder cannot be written to; the message names ``path`` and nothing is left.
     """
-    temporary = path.with_name(TEMPORARY_NAME.format(name=path.name, pid=os.getpid()))
+    temporary = temporary_path(path)
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
@@ -121,9 +122,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
+def temporary_path(path: Path) -> Path:
+    """Where this process writes a file before it appears; processes on many machines may share a disk."""
+    return path.with_name(TEMPORARY_NAME.format(name=path.name, writer=f"{platform.node()}-{os.getpid()}"))
+
+
 def remove_temporary_files(folder: Path) -> None:
     """Delete the temporary files of runs that were killed inside :func:`write_atomically`."""
-    for temporary in folder.glob(TEMPORARY_NAME.format(name="*", pid="*")):
+    for temporary in folder.glob(TEMPORARY_NAME.format(name="*", writer="*")):
         temporary.unlink()
 
 

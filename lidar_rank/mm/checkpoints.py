@@ -2,13 +2,18 @@
 
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from mmengine.config import Config
+from mmengine.runner.checkpoint import CheckpointLoader
 
 from lidar_rank.kitti.files import read_lines
+from lidar_rank.weights import ShippedModel, find_shipped
+
+SHIPPED = "lidar_rank://"
+"""Before the name of a model of the package, in ``load_from`` of a config."""
 
 
 def check_checkpoints(cfg: Config) -> None:
@@ -24,6 +29,38 @@ def check_checkpoints(cfg: Config) -> None:
     for path in map(Path, paths):
         if path.is_file():
             check_is_whole(path)
+
+
+@CheckpointLoader.register_scheme(prefixes=SHIPPED)
+def load_shipped(filename: str, map_location: object = None) -> dict:  # noqa: ARG001 - the host's signature
+    """Load the weights of a model that comes with the package, for the host.
+
+    Raises:
+        ValueError: there is no such model, or its file is damaged.
+    """
+    return {"state_dict": read_weights(find_shipped(filename.removeprefix(SHIPPED)).weights), "meta": {}}
+
+
+def check_start(model: torch.nn.Module, classes: Sequence[str], start: ShippedModel) -> None:
+    """Check that a training can start from the weights of a model of the package.
+
+    Args:
+        model: The model to train.
+        classes: Its classes.
+        start: The model to start from.
+
+    Raises:
+        ValueError: the numbers of classes or the networks differ.
+    """
+    if len(classes) != len(start.classes):
+        raise ValueError(
+            f"{start.name} finds {len(start.classes)} classes ({', '.join(start.classes)}), and this config"
+            f" {len(classes)} ({', '.join(classes)}): start from a model with as many, or without --init"
+        )
+    try:
+        check_fits(model, read_weights(start.weights), start.name)
+    except ValueError as error:
+        raise ValueError(f"{error}: --init {start.name} needs a config on top of {start.config}") from None
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

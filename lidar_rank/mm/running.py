@@ -13,7 +13,7 @@ from mmengine.logging import MMLogger
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
-from lidar_rank.mm.checkpoints import check_checkpoints
+from lidar_rank.mm.checkpoints import SHIPPED, check_checkpoints, check_start
 from lidar_rank.mm.configs import check_warm_up, load_config, training_settings
 from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
 from lidar_rank.mm.datasets import check_annotations, use_split
@@ -22,6 +22,7 @@ from lidar_rank.mm.image_results import ImageResultsHook
 from lidar_rank.mm.ranking import RankingHook
 from lidar_rank.mm.seam import check_losses_have_images
 from lidar_rank.page import Results, Run
+from lidar_rank.weights import find_shipped
 
 # A place in the text of a config that mmengine fills from the environment: variable and default.
 _VARIABLE = re.compile(r"\{\{['\"]?\s*\$(\w+)\s*:\s*(\S*?)\s*['\"]?\}\}")
@@ -36,6 +37,7 @@ def train(
     amp: bool = False,
     seed: int | None = None,
     diagnose: int | None = None,
+    init: str | None = None,
     options: dict | None = None,
 ) -> None:
     """Train ``config``; under ``torchrun`` or Slurm this is one of many processes.
@@ -50,6 +52,7 @@ def train(
         seed: Seed of weights, order and augmentation; default that of the config, else 0.
         diagnose: Steps between measurements of :class:`lidar_rank.mm.diagnostics.DiagnosticsHook`; None adds no such
             hook.
+        init: Name of a model that comes with the package, whose weights the training starts from.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
@@ -61,7 +64,9 @@ def train(
     cfg = _load(config, loss, work_dir, options)
     check_warm_up(cfg)
     _check_data(cfg, "train_dataloader", "val_dataloader")
-    cfg.resume = resume
+    if init is not None:
+        cfg.load_from = SHIPPED + find_shipped(init).name
+    _choose_start(cfg, resume)
     check_checkpoints(cfg)
     cfg.randomness = {"seed": 0, **cfg.get("randomness", {}), **({} if seed is None else {"seed": seed})}
     if amp:
@@ -69,7 +74,10 @@ def train(
     _add_hook(cfg, "lidar_rank.ScheduleHook")
     if diagnose is not None:
         _add_hook(cfg, "lidar_rank.DiagnosticsHook", interval=diagnose)
-    _train(_runner(cfg, config, loss))
+    runner = _runner(cfg, config, loss)
+    if init is not None:
+        check_start(runner.model, cfg.val_dataloader.dataset.metainfo.classes, find_shipped(init))
+    _train(runner)
 
 
 def test(
@@ -256,6 +264,16 @@ def _use_mixed_precision(cfg: Config) -> None:
         cfg.optim_wrapper.update(type="AmpOptimWrapper", loss_scale="dynamic")
     else:
         cfg.optim_wrapper.type = "lidar_rank.CPUAmpOptimWrapper"
+
+
+def _choose_start(cfg: Config, resume: bool) -> None:
+    """Resume the run in the work folder if there is one; else start from ``load_from``, or at random.
+
+    Given both, mmengine would take ``load_from`` for the checkpoint of the run to resume.
+    """
+    cfg.resume = resume and Path(cfg.work_dir, "last_checkpoint").is_file()
+    if cfg.resume:
+        cfg.load_from = None
 
 
 def _add_hook(cfg: Config, name: str, **options: object) -> None:

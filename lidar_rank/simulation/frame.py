@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from lidar_rank.kitti.calibration import Calibration, format_calibration
+from lidar_rank.kitti.files import write_atomically
 from lidar_rank.kitti.root import Frame
 from lidar_rank.simulation.camera import KITTI_CALIBRATION
 from lidar_rank.simulation.image import render
@@ -30,7 +31,7 @@ def write_frame(
     calibration: Calibration,
     window_deg: Float[np.ndarray, "beam 2"],
 ) -> None:
-    """Simulate one frame and write its files.
+    """Simulate one frame and write its files, each of which appears complete or not at all.
 
     Args:
         index: Number of the frame.
@@ -51,14 +52,13 @@ def write_frame(
     points, owner = scan(world.scene, rng, window_deg)
     num_points = np.bincount(owner[owner >= 0], minlength=len(world.objects))
     frame = Frame(folder, f"{index:06d}")
-    points.tofile(frame.points_path)
+    write_atomically(frame.points_path, points.tobytes())
     lines = label_lines(world, calibration, num_points, rng)
-    frame.label_path.write_text("".join(f"{line}\n" for line in lines))
-    frame.calibration_path.write_text(format_calibration(calibration))
+    write_atomically(frame.label_path, "".join(f"{line}\n" for line in lines).encode())
+    write_atomically(frame.calibration_path, format_calibration(calibration).encode())
     if images:
         image = render(world, calibration, np.random.default_rng(image_seed))
-        if not cv2.imwrite(str(frame.image_path), image[..., ::-1]):
-            raise OSError(f"{frame.image_path} could not be written")
+        write_atomically(frame.image_path, cv2.imencode(".png", image[..., ::-1])[1].tobytes())
 
 
 def simulate_image(index: int, *, seed: int = 0) -> UInt8[np.ndarray, "height width 3"]:

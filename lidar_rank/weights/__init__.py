@@ -49,6 +49,18 @@ def shipped_models() -> dict[str, ShippedModel]:
     }
 
 
+def find_shipped(name: str) -> ShippedModel:
+    """Find a model of the package by its name.
+
+    Raises:
+        ValueError: there is none; the message names those that there are.
+    """
+    shipped = shipped_models()
+    if name not in shipped:
+        raise ValueError(f"no model {name!r} comes with the package, which has {', '.join(shipped) or 'none'}")
+    return shipped[name]
+
+
 def find_model(
     model: str | Path, checkpoint: str | Path | None = None, loss: str | None = None
 ) -> tuple[str, Path, str | None]:
@@ -67,13 +79,10 @@ def find_model(
     """
     if checkpoint is not None:
         return str(model), Path(checkpoint), loss
-    shipped = shipped_models()
-    if str(model) not in shipped:
-        raise ValueError(
-            f"no model {str(model)!r} comes with the package, which has {', '.join(shipped) or 'none'};"
-            " a config needs the weights that were trained with it (--checkpoint FILE)"
-        )
-    found = shipped[str(model)]
+    try:
+        found = find_shipped(str(model))
+    except ValueError as error:
+        raise ValueError(f"{error}; a config needs the weights that were trained with it (--checkpoint FILE)") from None
     return str(config_folder() / found.config), found.weights, found.loss
 
 

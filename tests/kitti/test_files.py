@@ -1,6 +1,5 @@
 """Whole files or none: scans, image headers and atomic writing."""
 
-import os
 import re
 
 import numpy as np
@@ -13,6 +12,7 @@ from lidar_rank.kitti.files import (
     read_png_size,
     read_points,
     remove_temporary_files,
+    temporary_path,
     write_atomically,
 )
 
@@ -108,7 +108,7 @@ def test_a_full_disk_keeps_the_old_file_and_is_named(tmp_path):
     path = tmp_path / "infos.pkl"
     path.write_bytes(b"old")
     # The system's device that is always full stands in for the temporary file.
-    (tmp_path / f".infos.pkl.{os.getpid()}.tmp").symlink_to("/dev/full")
+    temporary_path(tmp_path / "infos.pkl").symlink_to("/dev/full")
     with pytest.raises(OSError, match=re.escape(f"No space left on device: '{path}'")):
         write_atomically(path, b"new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["infos.pkl"]

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from lidar_rank.kitti import preparation
+from lidar_rank.kitti.files import temporary_path
 from lidar_rank.kitti.preparation import prepare_kitti
 from tests.kitti.roots import (
     CAR,
@@ -333,6 +334,7 @@ def test_jobs_do_not_change_the_outputs(root, tmp_path):
 KILLED_RUN = """
 import os, signal, sys
 from pathlib import Path
+from lidar_rank.kitti.files import temporary_path
 from lidar_rank.kitti.preparation import prepare_kitti
 
 rename, renames_left = Path.replace, int(sys.argv[2])
@@ -369,7 +371,7 @@ def test_a_full_disk_is_named_and_later_taken_up(root, monkeypatch):
     def fill_disk(folder):
         if folder.name == "velodyne_reduced":
             # The system's device that is always full stands in for the temporary file.
-            (folder / f".000001.bin.{os.getpid()}.tmp").symlink_to("/dev/full")
+            temporary_path(folder / "000001.bin").symlink_to("/dev/full")
 
     with monkeypatch.context() as patch:
         patch.setattr(preparation, "remove_temporary_files", fill_disk)

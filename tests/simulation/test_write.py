@@ -1,6 +1,8 @@
 import hashlib
 import json
 import shutil
+import subprocess
+import sys
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -174,3 +176,29 @@ def test_built_in_calibration_is_that_of_a_real_frame(kitti_root):
     assert_allclose(KITTI_CALIBRATION.projections, real.projections)
     assert_allclose(KITTI_CALIBRATION.lidar_to_camera_matrix, real.lidar_to_camera_matrix)
     assert_allclose(KITTI_CALIBRATION.imu_to_lidar, real.imu_to_lidar)
+
+
+def test_shards_make_the_bytes_of_one_process(tmp_path, simulated_root):
+    """Two at the same time, as in a Slurm array, then the third; and one again, as after a kill."""
+    command = [sys.executable, "-m", "lidar_rank.cli", "simulate", str(tmp_path / "parts"), "--scans", "10"]
+    command += ["--seed", "5", "--jobs", "1", "--no-images", "--shard"]
+    processes = [subprocess.Popen([*command, shard], stderr=subprocess.DEVNULL) for shard in ("1/3", "3/3")]
+    assert [process.wait() for process in processes] == [0, 0]
+    options = {"scans": 10, "seed": 5, "images": False}
+    with pytest.raises(FileNotFoundError, match="names 3 of 8 frames that have no file"):
+        prepare_kitti(tmp_path / "parts", image_size=IMAGE_SIZE)
+    simulate_kitti(tmp_path / "parts", shard=(2, 3), **options)
+    assert digests(tmp_path / "parts") == digests(simulated_root)
+    (tmp_path / "parts/training/velodyne/000002.bin").write_bytes(b"cut off")
+    simulate_kitti(tmp_path / "parts", shard=(3, 3), **options)
+    assert digests(tmp_path / "parts") == digests(simulated_root)
+
+
+def test_a_shard_joins_no_other_data_set(tmp_path):
+    simulate_kitti(tmp_path, scans=2, seed=1, images=False, shard=(1, 2))
+    with pytest.raises(FileExistsError, match="holds a simulation with other settings"):
+        simulate_kitti(tmp_path, scans=2, seed=2, images=False, shard=(2, 2))
+    assert len(list((tmp_path / "training/velodyne").iterdir())) == 1, "nothing is removed"
+    for shard in ((0, 2), (3, 2), (1, 0)):
+        with pytest.raises(ValueError, match="shard must be K of N with K from 1 to N"):
+            simulate_kitti(tmp_path, scans=2, shard=shard)
