@@ -129,7 +129,7 @@ def add_outer_products(
 
     Args:
         weight_grad: (cell * A, B).
-        rows: (N, A).
+        rows: (N, A), A a multiple of four.
         grad: (M, B).
         inputs: As in :func:`add_products`.
         outputs: Likewise.
@@ -145,19 +145,12 @@ def add_outer_products(
                 _prefetch_row(rows, inputs[ahead])
                 _prefetch_row(grad, outputs[ahead])
             for left in range(0, grad.shape[1], width):
-                channel = 0
-                while channel + 6 <= depth:
-                    _add_six_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
-                    channel += 6
-                while channel + 2 <= depth:
-                    _add_two_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
-                    channel += 2
-                if channel < depth:
-                    _add_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
+                for channel in range(0, depth, 4):
+                    _add_four_outer(weight_grad, rows, grad, inputs, outputs, pair, end, cell * depth, channel, left)
 
 
 @njit(inline="always")
-def _add_six_outer(
+def _add_four_outer(
     weight_grad: ndarray,
     rows: ndarray,
     grad: ndarray,
@@ -169,14 +162,12 @@ def _add_six_outer(
     channel: int,
     left: int,
 ) -> None:
-    """Two vectors of columns of six channels of the rows: their sums fill twelve registers, as in ``_add_six``."""
+    """Two vectors of columns of four channels of the rows."""
     row, right = top + channel, left + VECTOR_BYTES // rows.itemsize
     a0, b0 = vector_load(weight_grad, row, left), vector_load(weight_grad, row, right)
     a1, b1 = vector_load(weight_grad, row + 1, left), vector_load(weight_grad, row + 1, right)
     a2, b2 = vector_load(weight_grad, row + 2, left), vector_load(weight_grad, row + 2, right)
     a3, b3 = vector_load(weight_grad, row + 3, left), vector_load(weight_grad, row + 3, right)
-    a4, b4 = vector_load(weight_grad, row + 4, left), vector_load(weight_grad, row + 4, right)
-    a5, b5 = vector_load(weight_grad, row + 5, left), vector_load(weight_grad, row + 5, right)
     for pair in range(first, end):
         i, o = inputs[pair], outputs[pair]
         a, b = vector_load(grad, o, left), vector_load(grad, o, right)
@@ -184,62 +175,10 @@ def _add_six_outer(
         a1, b1 = multiply_add(rows, i, channel + 1, a, a1), multiply_add(rows, i, channel + 1, b, b1)
         a2, b2 = multiply_add(rows, i, channel + 2, a, a2), multiply_add(rows, i, channel + 2, b, b2)
         a3, b3 = multiply_add(rows, i, channel + 3, a, a3), multiply_add(rows, i, channel + 3, b, b3)
-        a4, b4 = multiply_add(rows, i, channel + 4, a, a4), multiply_add(rows, i, channel + 4, b, b4)
-        a5, b5 = multiply_add(rows, i, channel + 5, a, a5), multiply_add(rows, i, channel + 5, b, b5)
     _store_two(weight_grad, row, left, right, a0, b0)
     _store_two(weight_grad, row + 1, left, right, a1, b1)
     _store_two(weight_grad, row + 2, left, right, a2, b2)
     _store_two(weight_grad, row + 3, left, right, a3, b3)
-    _store_two(weight_grad, row + 4, left, right, a4, b4)
-    _store_two(weight_grad, row + 5, left, right, a5, b5)
-
-
-@njit(inline="always")
-def _add_two_outer(
-    weight_grad: ndarray,
-    rows: ndarray,
-    grad: ndarray,
-    inputs: ndarray,
-    outputs: ndarray,
-    first: int,
-    end: int,
-    top: int,
-    channel: int,
-    left: int,
-) -> None:
-    """Two vectors of columns of two channels of the rows."""
-    row, right = top + channel, left + VECTOR_BYTES // rows.itemsize
-    a0, b0 = vector_load(weight_grad, row, left), vector_load(weight_grad, row, right)
-    a1, b1 = vector_load(weight_grad, row + 1, left), vector_load(weight_grad, row + 1, right)
-    for pair in range(first, end):
-        i, o = inputs[pair], outputs[pair]
-        a, b = vector_load(grad, o, left), vector_load(grad, o, right)
-        a0, b0 = multiply_add(rows, i, channel, a, a0), multiply_add(rows, i, channel, b, b0)
-        a1, b1 = multiply_add(rows, i, channel + 1, a, a1), multiply_add(rows, i, channel + 1, b, b1)
-    _store_two(weight_grad, row, left, right, a0, b0)
-    _store_two(weight_grad, row + 1, left, right, a1, b1)
-
-
-@njit(inline="always")
-def _add_outer(
-    weight_grad: ndarray,
-    rows: ndarray,
-    grad: ndarray,
-    inputs: ndarray,
-    outputs: ndarray,
-    first: int,
-    end: int,
-    top: int,
-    channel: int,
-    left: int,
-) -> None:
-    row, right = top + channel, left + VECTOR_BYTES // rows.itemsize
-    a, b = vector_load(weight_grad, row, left), vector_load(weight_grad, row, right)
-    for pair in range(first, end):
-        i, o = inputs[pair], outputs[pair]
-        a = multiply_add(rows, i, channel, vector_load(grad, o, left), a)
-        b = multiply_add(rows, i, channel, vector_load(grad, o, right), b)
-    _store_two(weight_grad, row, left, right, a, b)
 
 
 @njit(inline="always")

@@ -13,6 +13,8 @@ from lidar_rank.mm import seam
 class IoUBranch(nn.Module):
     """Predicts the overlap of each anchor's regressed box with its object, by a 1 x 1 convolution of the features.
 
+    The head applies the convolution, ``conv``, together with its own.
+
     The prediction t is trained at positives towards 2 iou - 1 by smooth L1. At test the score of a box is multiplied
     with ``iou ** power``, where iou is (t + 1) / 2 within [0, 1].
 
@@ -35,10 +37,6 @@ class IoUBranch(nn.Module):
         self.conv = nn.Conv2d(in_channels, num_anchors, 1)
         self.power = power
         self.loss_iou = SmoothL1Loss(beta=1 / 9, loss_weight=loss_weight)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Return t (image, anchor, y, x) of the features (image, channel, y, x) of a level."""
-        return self.conv(features)
 
     def loss(self, maps: list[Tensor], place: tuple[Tensor, Tensor], iou: Tensor) -> Tensor:
         """Loss of the predictions at positives.

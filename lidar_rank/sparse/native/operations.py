@@ -70,7 +70,7 @@ class _ToGrid(torch.autograd.Function):
 
 def _sum_of_products(rows: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
     """(output, b) from (input, a) and (cell, a, b)."""
-    rows, weight, channels = rows.contiguous(), _padded(weight), weight.shape[2]
+    rows, weight, channels = rows.contiguous(), _padded(weight, _group(weight)), weight.shape[2]
     num, threads = len(rulebook.output_ranks), torch.get_num_threads()
     out = rows.new_zeros(num, weight.shape[2])
     arrays = out.numpy(), rows.numpy(), weight.flatten(0, 1).numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
@@ -85,15 +85,21 @@ def _sum_of_products(rows: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor
 
 def _sum_of_outer_products(rows: Tensor, grad: Tensor, rulebook: Rulebook) -> Tensor:
     """(cell, a, b) from (input, a) and (output, b)."""
-    rows, padded, threads = rows.contiguous(), _padded(grad), torch.get_num_threads()
+    shape, threads = (rows.shape[1], grad.shape[1]), torch.get_num_threads()
+    rows, grad = _padded(rows, 4), _padded(grad, _group(grad))
     cells = len(rulebook.starts) - 1
-    out = rows.new_zeros(cells * rows.shape[1], padded.shape[1])
-    arrays = out.numpy(), rows.numpy(), padded.numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
+    out = rows.new_zeros(cells * rows.shape[1], grad.shape[1])
+    arrays = out.numpy(), rows.numpy(), grad.numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
     run_at_once(functools.partial(add_outer_products, *arrays, part, threads) for part in range(threads))
-    return out.unflatten(0, (cells, -1))[:, :, : grad.shape[1]]
+    return out.unflatten(0, (cells, -1))[:, : shape[0], : shape[1]]
 
 
-def _padded(tensor: Tensor) -> Tensor:
-    """The tensor with zeros after its last axis, up to a multiple of two vectors, as the kernels want it."""
-    missing = -tensor.shape[-1] % (2 * VECTOR_BYTES // tensor.itemsize)
+def _padded(tensor: Tensor, multiple: int) -> Tensor:
+    """The tensor with zeros after its last axis, up to a multiple that the kernels want."""
+    missing = -tensor.shape[-1] % multiple
     return (F.pad(tensor, (0, missing)) if missing else tensor).contiguous()
+
+
+def _group(tensor: Tensor) -> int:
+    """Channels of two vectors."""
+    return 2 * VECTOR_BYTES // tensor.itemsize

@@ -26,7 +26,7 @@ def features() -> list[torch.Tensor]:
 
 def predictions(head: nn.Module) -> torch.Tensor:
     """What the branch says of each candidate."""
-    return head.iou_branch(features()[0]).permute(0, 2, 3, 1).reshape(IMAGES, -1)
+    return head.iou_branch.conv(features()[0]).permute(0, 2, 3, 1).reshape(IMAGES, -1)
 
 
 def detections(head: nn.Module) -> list:
