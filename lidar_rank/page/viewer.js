@@ -6,6 +6,7 @@
 const OBJECT = 10000; // added to the index of an object, where a number names a prediction or an object
 const NEAR_M = 0.5, FAR_M = 400, FIELD_OF_VIEW = Math.PI / 4, MIN_DEPTH_M = 0.1, LINE_PX = 1.8;
 const FOLLOW_M = 5; // how far a followed box may move between two scans
+const HEADING_PX = 40; // of a panel of images
 const MAX_STRIP = 0.35; // share of the height that the camera image takes below a scan
 const MIN_REVERSAL = 0.005;
 // Corners of a box: bit 0 front, bit 1 left, bit 2 top. Pairs of corners are edges; a last line points forward.
@@ -294,7 +295,10 @@ function drawPictures(ratio) { // of each run; returns the height that they take
     target.hidden = !scene?.picture;
     if (target.hidden) return;
     const [width, height] = scene.picture;
-    const room = element("stage").clientHeight * (isScans ? MAX_STRIP : 1) - (isScans ? 0 : 40);
+    const isStacked = !isScans && width > 1.5 * height; // wide images below each other
+    element("panels").style.flexDirection = isStacked ? "column" : "row";
+    const share = element("stage").clientHeight / (isStacked ? data.runs.length : 1);
+    const room = isScans ? share * MAX_STRIP : share - HEADING_PX;
     const shown = Math.min(target.parentElement.clientWidth, room * width / height);
     target.style.width = `${shown}px`;
     [target.width, target.height] = [Math.round(shown * ratio), Math.round(shown * ratio * height / width)];
@@ -435,14 +439,18 @@ function followed(before, run, index) { // the box in the scan that is shown tha
 
 function pick(x, y) { // the box at a place of the stage
   const width = element("stage").clientWidth / data.runs.length;
-  const run = Math.min(data.runs.length - 1, Math.floor(x / width));
-  const strip = document.querySelector(".panel canvas");
+  const strips = [...document.querySelectorAll(".panel canvas")];
+  const run = isScans ? Math.min(data.runs.length - 1, Math.floor(x / width))
+    : strips.findIndex((image) => Math.abs(x - image.offsetLeft - image.clientWidth / 2) < image.clientWidth / 2
+      && Math.abs(y - image.offsetTop - image.clientHeight / 2) < image.clientHeight / 2);
+  if (run < 0) return;
+  const strip = strips[run];
   const height = canvas.clientHeight - (isScans && !strip.hidden ? strip.clientHeight : 0);
   const m = isScans && cameraMatrix(width, height);
   const away = ({ item }) => {
     if (item.box.length === 4) {
       const scale = strip.clientWidth / current().picture[0];
-      const [left, top] = [x - run * width, y - strip.offsetTop];
+      const [left, top] = [x - strip.offsetLeft, y - strip.offsetTop];
       const isInside = left > item.box[0] * scale && left < item.box[2] * scale && top > item.box[1] * scale && top < item.box[3] * scale;
       return isInside ? (item.box[2] - item.box[0]) * scale / 100 : Infinity; // the smallest of those around the place
     }

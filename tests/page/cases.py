@@ -1,5 +1,7 @@
 """Small runs: scans and images in a folder, with boxes of detectors."""
 
+import io
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,15 @@ FOUND = np.stack([moved(0.1, 0), moved(0.9, 0), moved(2, 5)])  # a car twice, th
 SCORES = np.array([0.8, 0.9, 0.4])
 
 
+@cache
+def _image() -> bytes:
+    """A PNG file of soft coloured noise."""
+    pixels = np.random.default_rng(0).integers(0, 255, (IMAGE_SIZE[1] // 25, IMAGE_SIZE[0] // 27, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).resize(IMAGE_SIZE).save(content, format="PNG", compress_level=1)
+    return content.getvalue()
+
+
 def make_scans(folder: Path, names: list[str], *, images: bool = True) -> Path:
     """The scans, calibrations and images of ``names``, without label files."""
     for part in ("velodyne", "calib", "image_2"):
@@ -36,8 +47,7 @@ def make_scans(folder: Path, names: list[str], *, images: bool = True) -> Path:
         points.astype(np.float32).tofile(folder / "velodyne" / f"{name}.bin")
         (folder / "calib" / f"{name}.txt").write_text(CALIBRATION)
         if images:
-            pixels = rng.integers(0, 255, (IMAGE_SIZE[1] // 25, IMAGE_SIZE[0] // 27, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize(IMAGE_SIZE).save(folder / "image_2" / f"{name}.png")
+            (folder / "image_2" / f"{name}.png").write_bytes(_image())
     return folder
 
 

@@ -36,7 +36,7 @@ def open_page(browser, tmp_path: Path) -> Iterator[Callable]:
     def open_text(text: str):
         path = tmp_path / f"page{len(opened)}.html"
         path.write_text(text, encoding="utf-8")
-        page = browser.new_page(viewport={"width": 1000, "height": 700})
+        page = browser.new_page(viewport={"width": 840, "height": 560})
         page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: None if request.url == path.as_uri() else complaints.append(request.url))

@@ -233,6 +233,9 @@ def test_images_have_a_page_too(folder, open_page):
     drawn = [pixels(page, ".panel canvas")]
     page.locator("#score").fill("0.75")
     drawn.append(pixels(page, ".panel canvas"))
-    page.keyboard.press("j")
+    image = page.locator(".panel canvas").bounding_box()
+    scale = image["width"] / 1242
+    page.mouse.click(image["x"] + 200 * scale, image["y"] + 200 * scale)
+    assert page.locator("#tables tr.selected").inner_text().split("\t")[1] == "0.90"
     drawn.append(pixels(page, ".panel canvas"))
     assert len(set(drawn)) == 3
