@@ -22,7 +22,7 @@ def on_own(pipeline):
         if "point_cloud_range" in step:
             step.point_cloud_range = point_cloud_range
         if step.type == "ObjectSample":
-            step.db_sampler.update(_base_.own_samples)
+            step.db_sampler = dict(step.db_sampler, **_base_.own_samples)
     return pipeline
 
 

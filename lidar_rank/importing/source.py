@@ -1,6 +1,7 @@
 """What every reader of labelled scans returns, and what all of them check."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -135,7 +136,7 @@ def read_json(path: Path, parse: Callable[[Any], Parsed], expected: str) -> Pars
 
 
 def list_clouds(folder: Path) -> dict[str, Path]:
-    """Scans of a folder by their names without suffix, sorted.
+    """Scans of a folder by their names without suffix, in the order of the numbers in them: 2 before 10.
 
     Raises:
         FileNotFoundError: the folder is missing or holds no scan.
@@ -144,13 +145,20 @@ def list_clouds(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}, in which the scans should lie")
     found: dict[str, Path] = {}
-    for path in sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES):
+    clouds = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
+    for path in sorted(clouds, key=lambda path: (_with_numbers(path.stem), path.name)):
         if path.stem in found:
             raise ValueError(f"{found[path.stem]} and {path} have the same name: leave one of them")
         found[path.stem] = path
     if not found:
         raise FileNotFoundError(f"no scan in {folder}: scans are {', '.join(SUFFIXES)} files")
     return found
+
+
+def _with_numbers(name: str) -> list[str | int]:
+    """Key of a name for sorting: its texts and numbers, in turn."""
+    parts = re.split("([0-9]+)", name)
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
 def match_labels(

@@ -44,6 +44,7 @@ class ScanAP(BaseMetric):
     """
 
     title = "AP"
+    has_difficulties = False  # whether KITTI's difficulties say which objects count
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class ScanAP(BaseMetric):
         self.compared = Results(
             files=tuple(Path(lidar_path).absolute() for lidar_path, *_ in results),
             is_3d=True,
-            has_difficulties=True,
+            has_difficulties=self.has_difficulties,
             min_overlap=result.min_overlap,
             sampling=self.sampling,
             objects=objects,
@@ -158,6 +159,7 @@ class KittiAP(ScanAP):
 
     default_prefix = "kitti"
     title = "KITTI AP"
+    has_difficulties = True
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -257,3 +257,12 @@ def test_tilted_boxes_are_counted(tmp_path):
     write_sustech(tmp_path / "export", example())
     corrupt(tmp_path / "export/scene_a/label/000000.json", '"rotation": {"x": 0', '"rotation": {"x": 0.2')
     assert run(tmp_path / "export", tmp_path / "root", "sustech").tilted == 1
+
+
+def test_scans_follow_the_numbers_in_their_names(tmp_path):
+    """The last ones are held back, so their order is that of the recording."""
+    scans = [scan for _ in range(4) for scan in example()]
+    WRITERS["supervisely"][1](tmp_path / "export", scans)
+    run(tmp_path / "export", tmp_path / "root", "supervisely")
+    frames = json.loads((tmp_path / "root/import.json").read_text())["frames"]
+    assert [Path(path).name for path in frames.values()] == [f"scene_{index}.pcd" for index in range(12)]

@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import nn
 
 from lidar_rank import losses
 from lidar_rank.config_files import losses_in_text
+from lidar_rank.kitti.classes import ClassStatistics, write_statistics
 from lidar_rank.mm import configs
 from lidar_rank.mm.registry import METRICS
 
@@ -27,7 +29,7 @@ DENSE, FOCAL, CE, IOU_BRANCH, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R = (
     losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
     for name in ("dense", "focal", "ce", "iou-branch", "box-iou", "rankdet", "iou-balanced", "ghm-r")
 )
-NUM_CLASSES = {"3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
+NUM_CLASSES = {"own": 2, "3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
 SCANS = DENSE | CE | IOU_BRANCH | BOX_IOU
 TAKEN = {
     "second": SCANS,
@@ -43,7 +45,13 @@ TAKEN = {
 
 @functools.cache
 def read(path: Path) -> Config:
-    return Config.fromfile(path)
+    """A config; those for own data find a root with two classes."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as root:
+        if "_own" in path.stem:
+            patch.setenv("KITTI_ROOT", root)
+            of_class = {name: ClassStatistics(9, (length_m, 1.0, 1.5), -1.7) for name, length_m in (("a", 4), ("b", 1))}
+            write_statistics(Path(root), of_class)
+        return Config.fromfile(path)
 
 
 @pytest.fixture

@@ -119,7 +119,9 @@ def test_a_split_that_is_not_prepared_and_other_data_are_named(small_config, tmp
     with pytest.raises(FileNotFoundError, match=r"kitti_infos_test\.pkl, which does not exist"):
         running.test(small_config, weights, split="test", out=str(tmp_path / "out"), work_dir=str(tmp_path))
     metric = {"test_evaluator": {"_delete_": True, "type": "KittiMetric", "ann_file": "kitti_infos_val.pkl"}}
-    with pytest.raises(ValueError, match="--split needs KittiAP for scans or CocoMetric for images, not KittiMetric"):
+    with pytest.raises(
+        ValueError, match="--split needs KittiAP or DistanceAP for scans or CocoMetric for images, not KittiMetric"
+    ):
         running.test(small_config, weights, split="val", work_dir=str(tmp_path), options=metric)
     monkeypatch.setenv("BCCD_ROOT", str(tmp_path))
     config = str(CONFIGS / "retinanet" / "retinanet_r18_small_bccd.py")
