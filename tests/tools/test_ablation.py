@@ -123,7 +123,7 @@ def run(monkeypatch, tmp_path):
 
 def test_every_row_is_a_config_that_takes_its_loss():
     studies = read_studies(ablation.STUDIES)
-    assert set(studies) == {"2d", "3d", "epochs"}
+    assert set(studies) == {"2d", "3d", "every-loss-2d", "every-loss-3d"}
     for study in studies.values():
         for row in study.rows.values():
             assert row.loss is None or row.loss in losses_in_text(config_folder() / row.config), row.name
