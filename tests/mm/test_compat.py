@@ -191,7 +191,7 @@ def test_import_changes_nothing_but_what_the_architecture_page_lists_and_each_ca
     listed = listed_repairs()
     assert set(listed) == {"repair_spconv", "defer_imports", *(repair.__name__ for repair in compat.REPAIRS)}
     without, changed = run(LOOK, LIDAR_RANK_SKIP=", ".join(listed), LIDAR_RANK_SPARSE="spconv")
-    assert without == []
+    assert without == ["mmengine.runner.checkpoint.CheckpointLoader._schemes"]  # the page lists it beside the repairs
     assert listed.pop("provide_to_host") == ["spconv", "spconv.pytorch"]  # nothing to do for spconv itself
     assert changed == sorted(name for names in listed.values() for name in names)
 

@@ -24,6 +24,7 @@ from mmengine.config import Config
 
 from lidar_rank.cli import build_parser, main
 from lidar_rank.config_files import check_before_import, find_config
+from lidar_rank.kitti.classes import ClassStatistics, write_statistics
 from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.registry import MODELS
 from lidar_rank.weights import find_model
@@ -67,7 +68,7 @@ def blocks(page: Path, language: str | None = None) -> Iterator[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory, simulated_root: Path) -> Path:
     """What the reader of the pages has: a KITTI root, results on it, a scan, and the configs beside his own."""
     folder = tmp_path_factory.mktemp("reader")
-    for root in ("data/kitti", "data/simulated", "my_root"):
+    for root in ("data/kitti", "data/simulated", "data/own", "my_root"):
         (folder / root).parent.mkdir(exist_ok=True)
         (folder / root).symlink_to(simulated_root)
     (folder / "results").mkdir()
@@ -219,6 +220,8 @@ def step_into(part: object, name: str) -> object:
 @pytest.mark.usefixtures("only_parse")
 def test_commands_exist(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
+    (own := tmp_path / "data" / "own").mkdir(parents=True)
+    write_statistics(own, {"Car": ClassStatistics(100, (3.9, 1.6, 1.5), -1.7)})  # which a config for own data reads
     for block in blocks(REPOSITORY / name):
         for words in commands(block):
             check_command(words, monkeypatch)
