@@ -50,7 +50,7 @@ PLACEHOLDERS = {
 }
 EXECUTED = ("evaluate", "models", "predict", "doctor")
 # Programs of others.
-FOREIGN = {"cd", "curl", "do", "done", "export", "for", "git", "mkdir", "pip", "source", "tensorboard"}
+FOREIGN = {"cd", "sbatch", "curl", "do", "done", "export", "for", "git", "mkdir", "pip", "source", "tensorboard"}
 
 FENCE = re.compile(r"^( *)```([^\n`]*)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 INLINE = re.compile(r"`([^`\n]*\blidar-rank [a-z][^`\n]*)`")
@@ -222,6 +222,9 @@ def test_commands_exist(name, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (own := tmp_path / "data" / "own").mkdir(parents=True)
     write_statistics(own, {"Car": ClassStatistics(100, (3.9, 1.6, 1.5), -1.7)})  # which a config for own data reads
+    (work_dir := tmp_path / "work_dirs" / "second_own_small").mkdir(parents=True)
+    base = REPOSITORY / "configs" / "second" / "second_own_small.py"
+    (work_dir / "second_own_small.py").write_text(f"_base_ = [{str(base)!r}]\n")  # which a training leaves there
     for block in blocks(REPOSITORY / name):
         for words in commands(block):
             check_command(words, monkeypatch)

@@ -28,5 +28,5 @@ loss_rankdet_box_iou = dict(
             loss_bbox=box_iou,
         )
     ),
-    custom_hooks=[dict(type="lidar_rank.WarmUpHook", begin=0.1, end=0.1)],
+    custom_hooks=[dict(type="lidar_rank.WarmUpHook")],
 )
