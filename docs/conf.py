@@ -68,6 +68,7 @@ docs/kitti
 docs/your_*
 docs/losses
 docs/diagnostics
+docs/see_a_run
 docs/detectors_2d
 data/README
 ```
@@ -88,6 +89,7 @@ docs/results/README
 docs/results/ablations
 docs/results/ablation_3d
 docs/results/ablation_2d
+docs/results/every_loss_3d
 docs/results/simulation
 docs/results/kitti_real
 docs/results/losses

@@ -52,7 +52,7 @@ def evaluate_by_distance(
         detections: Detections in the same frames, in the same order.
         classes: By default those of the ground truth.
         min_overlap: IoU that a detection must exceed, for all classes or by class; for others it is that of
-            :func:`default_min_overlap`.
+            ``default_min_overlap``.
         extra_overlaps: Further IoU thresholds at which every class is evaluated too.
         edges_m: Where bands begin, in metres on the ground from the origin of the camera frame, which is the sensor
             where there is no camera; the last band is open.
