@@ -33,7 +33,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbours
 
 from lidar_rank.kitti.files import write_atomically
-from tools.ablation_table import DataSet, Row, Study, read_studies
+from tools.ablation_page import write_page
+from tools.ablation_table import DataSet, Row, Study, options_as_words, read_studies, root_of
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "tools" / "ablation.toml"
@@ -71,24 +72,27 @@ class Run:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do the runs that are missing, and write the page after each."""
-    from tools.ablation_page import write_page
-
     options = _arguments(arguments)
     study: Study = options.study
     tuning = list(_tuning_runs(study, options))
     runs = tuning if options.phase == "tune" else list(_final_runs(study, options))
+
+    def show() -> None:
+        done = sum(bool(run.result()) for run in runs)
+        print(f"ablation {study.name}: {done} of {len(runs)} runs of phase {options.phase} are done", flush=True)
+        if options.phase == "final":
+            write_page(study, runs, tuning, options)
+
     for run in runs:
         _check_begun(run)
     failed = []
     if not options.report:
         roots = _make_data(study, runs, options)
         for wave in _waves(runs, options.rows):
-            failed += _do_all(wave, study, roots, options, lambda: _show(study, runs, options))
-    _show(study, runs, options)
+            failed += _do_all(wave, study, roots, options, show)
+    show()
     if failed:
         raise SystemExit("\n".join(["ablation: these runs failed; start again to retry them", *sorted(failed)]))
-    if options.phase == "final":
-        write_page(study, runs, tuning, options)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -185,11 +189,6 @@ def _waves(runs: Sequence[Run], rows: Sequence[str]) -> list[list[Run]]:
     return [[run for run in wanted if not run.row.start], [run for run in wanted if run.row.start]]
 
 
-def root_of(data: DataSet, options: argparse.Namespace) -> str | None:
-    """Where a data set lies or is to be simulated, or None."""
-    return options.data.get(data.name) or data.root or (str(options.out / data.name) if data.simulate else None)
-
-
 def _make_data(study: Study, runs: Iterable[Run], options: argparse.Namespace) -> dict[str, Path]:
     """Roots of the data sets that the runs need and that there are; simulate what does not lie elsewhere."""
     roots = {}
@@ -233,10 +232,16 @@ def _do_all(
             run = started[future]
             try:
                 future.result()
-            except (subprocess.CalledProcessError, ValueError, OSError) as error:
-                failed.append(f"{run.folder}: {error}")
+            except Exception as error:  # whatever ends one run, a time limit of Slurm included, leaves the others alone
+                failed.append(f"{run.folder}: {_last_words(run) or error}")
             after_each()
     return failed
+
+
+def _last_words(run: Run) -> str:
+    """The last line of the newest log of a run, which says why it ended."""
+    logs = sorted([*run.folder.glob("*.log"), *run.folder.glob("test_*/*.log")], key=lambda path: path.stat().st_mtime)
+    return logs[-1].read_text(errors="replace").strip().rpartition("\n")[2] if logs else ""
 
 
 def _executor(options: argparse.Namespace) -> Any:
@@ -331,12 +336,6 @@ def _check_begun(run: Run) -> None:
         raise SystemExit(f"ablation: {run.folder} was begun with other settings ({path} has them); name another --out")
 
 
-def options_as_words(options: dict[str, Any]) -> list[str]:
-    """Settings as the command line takes them, each one word."""
-    words = [f"{key}={value!r}".replace(", ", ",").replace(": ", ":") for key, value in options.items()]
-    return ["--cfg-options", *words] if words else []
-
-
 def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> dict[str, Any]:
     """Metrics of a data set's test frames in percent, shares of reversed pairs, and the score of resampled frames."""
     folder, options = run.folder / f"test_{data.name}", {**run.row.options, **study.test_options}
@@ -363,11 +362,6 @@ def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], opti
     metrics |= {f"reversed/{kind}": 100 * count.ratio for kind, count in vars(analysed.diagnosis.pairs).items()}
     metrics["if_ranked_by_overlap"] = measure(analysed.results)[study.score.split("/")[1]].best_ap_percent
     return {"metrics": metrics, "resampled": resampled_scores(analysed.results, study)}
-
-
-def _show(study: Study, runs: Sequence[Run], options: argparse.Namespace) -> None:
-    done = sum(bool(run.result()) for run in runs)
-    print(f"ablation {study.name}: {done} of {len(runs)} runs of phase {options.phase} are done", flush=True)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti
 from lidar_rank.kitti.files import write_atomically
 from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.page import Results
-from tools.ablation_table import DataSet, Row, Study
+from tools.ablation_table import DataSet, Row, Study, options_as_words, root_of
 
 if TYPE_CHECKING:
     from tools.ablation import Run
@@ -184,8 +184,6 @@ def _words(options: dict[str, Any]) -> str:
 
 def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) -> str:
     """What trains every row, as a reader would type it."""
-    from tools.ablation import options_as_words, root_of
-
     lines = [
         "## Commands",
         "SEED is 0, 1 and so on; `tools/ablation.py` gives these commands and tests afterwards.",

@@ -1,5 +1,6 @@
 """The table of studies that tools/ablation.py reads, tools/ablation.toml: its entries, checked."""
 
+import argparse
 import os
 import sys
 from dataclasses import dataclass, field, replace
@@ -144,6 +145,17 @@ def read_studies(path: Path) -> dict[str, Study]:
         ValueError: a study is not as it must be.
     """
     return {name: Study(name, table) for name, table in tomllib.loads(path.read_text()).items()}
+
+
+def root_of(data: DataSet, options: argparse.Namespace) -> str | None:
+    """Where a data set lies or is to be simulated, or None."""
+    return options.data.get(data.name) or data.root or (str(options.out / data.name) if data.simulate else None)
+
+
+def options_as_words(options: dict[str, Any]) -> list[str]:
+    """Settings as the command line takes them, each one word."""
+    words = [f"{key}={value!r}".replace(", ", ",").replace(": ", ":") for key, value in options.items()]
+    return ["--cfg-options", *words] if words else []
 
 
 def _row(name: str, entry: dict[str, Any], options: dict[str, Any]) -> Row:

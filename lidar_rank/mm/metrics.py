@@ -1,6 +1,7 @@
 """AP in the host's validation and test loops: of the KITTI benchmark, and by distance for scans without a camera."""
 
 import logging
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -66,13 +67,13 @@ class ScanAP(BaseMetric):
         self.result_dir = result_dir
         self.compared: Results | None = None  # by the latest evaluation, for `lidar-rank analyze`
 
+    @abstractmethod
     def evaluate_objects(self, objects: KittiObjects, detections: KittiObjects) -> KittiResult:
         """Compute AP."""
-        raise NotImplementedError
 
+    @abstractmethod
     def as_objects(self, frame: Frame, boxes: np.ndarray, names: np.ndarray, scores: np.ndarray) -> KittiObjects:
         """Turn the boxes of a scan into detections."""
-        raise NotImplementedError
 
     def name_values(self, result: KittiResult) -> dict[str, float]:
         """AP by ``class/metric/recall/level``."""

@@ -20,6 +20,8 @@ from lidar_rank.config_files import losses_in_text
 from lidar_rank.kitti.classes import ClassStatistics, write_statistics
 from lidar_rank.mm import configs
 from lidar_rank.mm.registry import METRICS
+from tools.ablation import STUDIES
+from tools.ablation_table import read_studies
 
 from .conftest import CONFIGS
 
@@ -297,3 +299,12 @@ def test_scores_that_are_only_compared_with_each_other_start_in_the_middle():
             compared.add(name)
             assert head.prior_prob == 0.5, f"with {name} all scores may stay below the threshold of the test"
     assert {"ap", "alrp", "rank-sort"} <= compared
+
+
+def test_every_trial_of_the_studies_sets_what_its_loss_has():
+    for row in read_studies(STUDIES)["3d"].rows.values():
+        config = configs.load_config(str(CONFIGS / row.config), row.loss)
+        for place in {place for trial in row.trials for place in trial}:
+            *owners, name = place.split(".")
+            part = functools.reduce(lambda part, step: part[int(step) if step.isdigit() else step], owners, config)
+            assert "type" in part or name in part, f"{row.name}: {place}"

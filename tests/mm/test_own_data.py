@@ -17,6 +17,7 @@ from lidar_rank.kitti.labelled import read_labelled_scans
 from lidar_rank.mm import running
 from lidar_rank.mm.datasets import LidarDataset, check_annotations, use_split
 from lidar_rank.mm.metrics import DistanceAP, KittiAP
+from lidar_rank.page.measures import measure
 from tests.importing.examples import example, write_openpcdet
 
 from .conftest import CONFIGS
@@ -118,6 +119,11 @@ def test_the_metric_finds_boxes_all_around(own_root):
     for name in ("car/3d/R40/all", "car/bev/R40/0-11m", "car/3d/R40/11-30m", "person/3d/R11/0-11m", "mean/3d/R40/all"):
         assert values[f"lidar/{name}"] == pytest.approx(100)
     assert "lidar/person/3d/R40/11-30m" not in values
+    on_page = measure(metric.compared)
+    assert {name: found.ap_percent for name, found in on_page.items()} == pytest.approx({"person": 100, "car": 100})
+    assert sum(band.num_objects for band in on_page["car"].by_distance) == sum(
+        (own[:, 5] <= 1.7).sum() for own in boxes
+    )
 
 
 def test_configs_and_data_that_do_not_fit_are_refused_before_the_model_is_built(own_root, monkeypatch, tmp_path):

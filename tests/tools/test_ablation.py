@@ -94,7 +94,8 @@ def run(monkeypatch, tmp_path):
         assert check
         trained.append((command, env))
         if run.fails and run.fails in command:
-            raise subprocess.CalledProcessError(1, "lidar-rank train")
+            stdout.write(b"lidar-rank train: 7 steps\nlidar-rank train: loss_weight must be >= 0, got -1.0\n")
+            raise run.error
         (folder := ablation.Path(command[command.index("--work-dir") + 1])).mkdir(exist_ok=True)
         (folder / "last_checkpoint").write_text("elsewhere/epoch_1.pth")
 
@@ -117,7 +118,8 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(ablation, "_executor", lambda options: Inline())  # noqa: ARG005
     monkeypatch.setattr(ablation.subprocess, "run", train)
     monkeypatch.setattr(ablation, "_measure", measure)
-    run.fails, run.trained, run.tested = "", trained, tested
+    run.fails, run.error = "", subprocess.CalledProcessError(1, "lidar-rank train")
+    run.trained, run.tested = trained, tested
     return run
 
 
@@ -177,11 +179,13 @@ def test_without_data_nothing_is_trained_and_one_line_says_so(run, capsys):
     assert "0 of 5 runs are done; " in page
 
 
-def test_a_run_that_fails_does_not_stop_the_others(run, tmp_path):
-    run.fails = "dr"
-    with pytest.raises(SystemExit, match=r"these runs failed.*\n.*retina/dr/0: .*\n.*retina/dr/1: "):
+@pytest.mark.parametrize("error", [subprocess.CalledProcessError(1, "lidar-rank"), RuntimeError("job killed")])
+def test_a_run_that_fails_does_not_stop_the_others(run, tmp_path, error):
+    run.fails, run.error = "dr", error
+    with pytest.raises(SystemExit, match=r"these runs failed.*\n.*retina/dr/0: .*got -1.0\n.*retina/dr/1: .*got -1.0"):
         run("--data", f"cells={tmp_path / 'cells'}")
     assert [name for name, _ in run.tested] == ["retina/focal", "ssd/own", "retina/focal"]
+    assert "3 of 5 runs are done" in (tmp_path / "page.md").read_text()
 
 
 def test_runs_of_other_settings_are_not_mixed(run, tmp_path):
