@@ -156,8 +156,8 @@ def check_annotations(dataset: Mapping) -> None:
     if _unscoped(dataset["type"]) not in SCANS:
         return
     path = Path(dataset.get("data_root") or "", dataset["ann_file"])
-    read_infos(path)
     if _unscoped(dataset["type"]) == "LidarDataset":
+        read_infos(path)
         known = read_info_classes(path)
         _check_known((dataset.get("metainfo") or {}).get("classes") or known, known, path)
     elif None in read_image_sizes(path).values():

@@ -1,5 +1,6 @@
 """Everything here needs the host; its own warnings are not ours to turn into errors."""
 
+import functools
 import warnings
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
+    from mmengine.config import utils as config_utils
     from mmengine.logging import MessageHub, MMLogger
     from mmengine.registry import DefaultScope
     from mmengine.visualization import Visualizer
@@ -24,11 +26,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
+_host_config = functools.cache(config_utils._get_cfg_metainfo)
+
+
 @pytest.fixture(autouse=True)
 def _fresh_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the scope, loggers and visualizers of earlier tests, so that no test depends on another.
 
-    The compiler's version is left out of logs: to ask for it takes seconds of every run.
+    The compiler's version is left out of logs: to ask for it takes seconds of every run. The index of the host's
+    configs is read once: it lies in a hundred files.
     """
     for logger in MMLogger._instance_dict.values():
         for handler in logger.handlers:
@@ -36,6 +42,7 @@ def _fresh_host(monkeypatch: pytest.MonkeyPatch) -> None:
     for manager in (DefaultScope, MessageHub, MMLogger, Visualizer, *Visualizer.__subclasses__()):
         manager._instance_dict.clear()
     monkeypatch.setattr("mmengine.runner.runner.collect_env", dict)
+    monkeypatch.setattr(config_utils, "_get_cfg_metainfo", _host_config)
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +71,7 @@ model = dict(
     middle_encoder=dict(sparse_shape=[21, 128, 128]),
     backbone=dict(layer_nums=[1, 1]),
 )
+test_dataloader = dict(num_workers=0, persistent_workers=False)
 """)
     return str(path)
 

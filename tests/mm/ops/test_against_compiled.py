@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 
 from lidar_rank.mm.ops import SETTING, OwnOperators
 
@@ -99,5 +98,5 @@ def test_faster_rcnn_learns_the_same_weights(python, monkeypatch, tmp_path):
     objects = {"a": [("RBC", *boxes[0]), ("WBC", *boxes[1])], "b": [("Platelets", *boxes[0])]}
     monkeypatch.setenv("BCCD_ROOT", str(voc_root(tmp_path / "bccd", objects)))
     config = CONFIGS / "faster_rcnn" / "faster-rcnn_r18_small_bccd.py"
-    options = {**tiny(Config.fromfile(config)), "train_cfg.max_epochs": 8, "train_cfg.val_interval": 8}
+    options = {**tiny(config, validated=True), "train_cfg.max_epochs": 8, "train_cfg.val_interval": 8}
     check_trains_the_same(python, config, {**options, "default_hooks.checkpoint.interval": 8}, tmp_path)
