@@ -325,7 +325,9 @@ def _iou_thresholds(words: Sequence[str] | None) -> dict[str, float] | float | N
 
 def _add_config(command: argparse.ArgumentParser) -> None:
     command.add_argument("config", help="mmengine config, e.g. second_kitti-car_small")
-    command.add_argument("--loss", metavar="NAME", help="loss to put in, e.g. dr; a wrong name lists those that fit")
+    command.add_argument(
+        "--loss", metavar="NAME", help="loss to put in, e.g. dr or rankdet+box-iou; a wrong name lists those that fit"
+    )
     command.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>[_<loss>])")
     command.add_argument(
         "--cfg-options",

@@ -44,15 +44,21 @@ def loss_name(variable: str) -> str:
     return variable.removeprefix(LOSS_PREFIX).replace("_", "-")
 
 
+def parts_of_loss(loss: str) -> list[str]:
+    """The names in what ``--loss`` takes: one, or several with plus signs between them, as in ``rankdet+box-iou``."""
+    return loss.split("+")
+
+
 def check_loss(path: str | Path, loss: str, losses: Collection[str]) -> None:
     """Refuse a loss that a config does not take.
 
     Raises:
-        ValueError: ``loss`` is not among ``losses``, those that it takes.
+        ValueError: a part of ``loss`` is not among ``losses``, those that it takes.
     """
-    if loss not in losses:
-        takes = f"it takes {', '.join(sorted(losses))}" if losses else "it takes none, as it inherits none"
-        raise ValueError(f"{path} does not take the loss {loss!r}: {takes}")
+    for name in parts_of_loss(loss):
+        if name not in losses:
+            takes = f"it takes {', '.join(sorted(losses))}" if losses else "it takes none, as it inherits none"
+            raise ValueError(f"{path} does not take the loss {name!r}: {takes}")
 
 
 def check_before_import(path: str | Path, loss: str | None) -> None:

@@ -65,7 +65,6 @@ per_box = dict(
     ]
 )
 loss_box_iou = dict(model=dict(bbox_head=dict(loss_bbox=per_box)))
-loss_rankdet_box_iou = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")), loss_bbox=per_box)))
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
 loss_quality_focal = loss_focal
 loss_varifocal = loss_focal

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 
-from lidar_rank.config_files import LOSS_PREFIX, check_loss, find_config, loss_name
+from lidar_rank.config_files import LOSS_PREFIX, check_loss, find_config, loss_name, parts_of_loss
 from lidar_rank.mm.registry import HOOKS
 
 
@@ -27,12 +27,14 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
 
     Args:
         path: Of an mmengine config.
-        loss: Name of one of the losses that the config takes, such as ``"dr"``; None keeps the config's own.
+        loss: Name of one of the losses that the config takes, such as ``"dr"``, or of several that set different parts,
+            such as ``"rankdet+box-iou"``; None keeps the config's own.
         options: Settings that replace those of the config, keys with dots.
 
     Raises:
         FileNotFoundError: there is no such config.
-        ValueError: the config does not take this loss; the message names those that it takes.
+        ValueError: the config does not take this loss, whereupon the message names those that it takes, or two of the
+            losses set the same part.
     """
     cfg = _read(find_config(path))
     losses = losses_of(cfg)
@@ -42,10 +44,13 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
         cfg.pop(key)
     cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
     if loss is not None:
-        settings = losses[loss]
-        if "custom_hooks" in settings:
-            settings.custom_hooks = [*cfg.get("custom_hooks", []), *settings.custom_hooks]
-        cfg.merge_from_dict(settings)
+        names = parts_of_loss(loss)
+        _check_apart({name: losses[name].model for name in names})
+        for name in names:
+            settings = losses[name]
+            if "custom_hooks" in settings:
+                settings.custom_hooks = [*cfg.get("custom_hooks", []), *settings.custom_hooks]
+            cfg.merge_from_dict(settings)
         cfg.work_dir += f"_{loss}"
     cfg.merge_from_dict(options or {})
     return cfg
@@ -91,6 +96,28 @@ def _leaves(node: ast.expr, place: str) -> Iterator[tuple[str, str]]:
             yield from _leaves(part, f"{place}[{index}]")
     else:
         yield place, ast.unparse(node)
+
+
+def _check_apart(models: dict[str, ConfigDict]) -> None:
+    """Refuse losses of which two set the same value of the model, by name of the loss."""
+    setters: dict[str, str] = {}
+    for loss, model in models.items():
+        for place in _places(model, "model"):
+            if place in setters:
+                raise ValueError(
+                    f"the losses {setters[place]} and {loss} both set {place}: join losses of different parts, such as"
+                    " one of the scores, one of the boxes and iou-branch"
+                )
+        setters.update(dict.fromkeys(_places(model, "model"), loss))
+
+
+def _places(settings: dict, name: str) -> Iterator[str]:
+    """The dotted key of each value below a dict of settings."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            yield from _places(value, f"{name}.{key}")
+        elif key != "_delete_":
+            yield f"{name}.{key}"
 
 
 def losses_of(cfg: Config) -> dict[str, ConfigDict]:

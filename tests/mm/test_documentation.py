@@ -202,14 +202,14 @@ def check_options(options: argparse.Namespace) -> None:
     settings = getattr(options, "cfg_options", None) or {}
     for key in settings:
         place, _, last = key.rpartition(".")
-        owner = functools.reduce(step_into, place.split("."), read_config(str(config)))
+        owner = functools.reduce(step_into, place.split("."), read_config(str(config), loss))
         # What has a type takes options that the config leaves out; so does the loop, whose type is the host's default.
         assert last in owner or "type" in owner or place == "train_cfg", f"{config} has no setting {key}"
 
 
 @functools.cache
-def read_config(config: str) -> Config:
-    return load_config(config)
+def read_config(config: str, loss: str | None) -> Config:
+    return load_config(config, loss)
 
 
 def step_into(part: object, name: str) -> object:

@@ -37,6 +37,24 @@ def test_a_loss_brings_its_settings_and_its_hook():
     assert not [key for key in (*own, *dr, *coco) if key.startswith("loss_")], "the other losses are not logged"
 
 
+def test_losses_of_different_parts_are_joined():
+    joined = load_config(str(SMALL), "rankdet+box-iou+iou-branch")
+    rankdet, boxes, branch = (load_config(str(SMALL), name) for name in ("rankdet", "box-iou", "iou-branch"))
+    assert joined.model.bbox_head == {
+        **rankdet.model.bbox_head,
+        "loss_bbox": boxes.model.bbox_head.loss_bbox,
+        "iou_branch": branch.model.bbox_head.iou_branch,
+    }
+    assert joined.custom_hooks == rankdet.custom_hooks
+    assert joined.work_dir == "work_dirs/second_kitti-car_small_rankdet+box-iou+iou-branch"
+    with pytest.raises(ValueError, match=r"the losses ap and rankdet both set model\.bbox_head\.loss_cls\.type: join "):
+        load_config(str(SMALL), "ap+box-iou+rankdet")
+    with pytest.raises(ValueError, match="the losses diou and box-iou both set model"):
+        load_config(str(SMALL), "diou+box-iou")
+    with pytest.raises(ValueError, match="does not take the loss 'rank': it takes"):
+        load_config(str(SMALL), "rank+box-iou")
+
+
 def test_options_come_after_the_loss():
     cfg = load_config(str(SMALL), "dr", {"model.bbox_head.loss_cls.neg_temperature": 0.05})
     assert cfg.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss", "neg_temperature": 0.05}

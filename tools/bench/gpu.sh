@@ -116,7 +116,7 @@ weights() {
   seconds=${SECONDS_WEIGHTS:-200}
   ship() { train "$1" "configs/$2" --loss "$3" --workers 3 --weights "$out/$1.safetensors"; }
   ship second_kitti-car second/second_kitti-car_small.py box-iou &
-  ship second_kitti-car_rankdet second/second_kitti-car_small.py rankdet-box-iou &
+  ship second_kitti-car_rankdet second/second_kitti-car_small.py rankdet+box-iou &
   ship second_kitti-3class second/second_kitti-3class_small.py box-iou &
   ship sassd_kitti-car sassd/sassd_kitti-car_small.py box-iou &
   wait

@@ -5,8 +5,8 @@ loss_odiou = dict(
         bbox_head=dict(loss_bbox=dict(_delete_=True, type="lidar_rank.RotatedIoULoss", kind="odiou", loss_weight=2.0))
     )
 )
-# 1 - IoU of the rotated boxes beside smooth L1 of their deltas, which moves boxes that do not overlap yet; with the
-# focal loss of the config, or with RankDetNet's losses, a quarter as strong, after a warm-up with focal loss:
+# 1 - IoU of the rotated boxes beside smooth L1 of their deltas, which moves boxes that do not overlap yet. It goes with
+# any loss of the scores: --loss rankdet+box-iou.
 box_iou = dict(
     _delete_=True,
     type="lidar_rank.SumLoss",
@@ -16,17 +16,3 @@ box_iou = dict(
     ],
 )
 loss_box_iou = dict(model=dict(bbox_head=dict(loss_bbox=box_iou)))
-loss_rankdet_box_iou = dict(
-    model=dict(
-        bbox_head=dict(
-            loss_cls=dict(
-                _delete_=True,
-                type="lidar_rank.BlendLoss",
-                start=dict(type="lidar_rank.SigmoidFocalLoss"),
-                end=dict(type="lidar_rank.RankDetLoss", loss_weight=0.25),
-            ),
-            loss_bbox=box_iou,
-        )
-    ),
-    custom_hooks=[dict(type="lidar_rank.WarmUpHook")],
-)

@@ -1,4 +1,6 @@
-# GHM-C and GHM-R (Li et al., AAAI 2019), with the weights of the authors' configuration.
+# GHM-C and GHM-R (Li et al., AAAI 2019), with the weights of the authors' configuration; GHM-C beside the config's own
+# loss of the boxes.
+loss_ghm_c = dict(model=dict(bbox_head=dict(loss_cls=dict(_delete_=True, type="lidar_rank.GHMCLoss"))))
 loss_ghm = dict(
     model=dict(
         bbox_head=dict(
