@@ -30,6 +30,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbours
 
 from lidar_rank.kitti.files import write_atomically
@@ -232,6 +234,8 @@ def _do_all(
             run = started[future]
             try:
                 future.result()
+            except Timeout:
+                failed.append(f"{run.folder}: another process works on this run: wait for it, or stop it")
             except Exception as error:  # whatever ends one run, a time limit of Slurm included, leaves the others alone
                 failed.append(f"{run.folder}: {_last_words(run) or error}")
             after_each()
@@ -285,10 +289,19 @@ def _finished(started: Iterable[Any]) -> Iterator[Any]:
 
 
 def _do(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[DataSet]) -> None:
-    """Train a run that has no result, then test it."""
+    """Train a run that has no result, then test it.
+
+    Raises:
+        Timeout: another process, such as one that outlived a study that was killed, works on the run.
+    """
+    run.folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(run.folder / "lock", timeout=0):
+        _do_alone(run, study, roots, tests)
+
+
+def _do_alone(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[DataSet]) -> None:
     result = run.result()
     if not result:
-        run.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(run.folder / "run.json", (json.dumps(run.settings, indent=2) + "\n").encode())
         started = time.monotonic()
         _lidar_rank(

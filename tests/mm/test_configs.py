@@ -301,10 +301,12 @@ def test_scores_that_are_only_compared_with_each_other_start_in_the_middle():
     assert {"ap", "alrp", "rank-sort"} <= compared
 
 
-def test_every_trial_of_the_studies_sets_what_its_loss_has():
+def test_settings_of_the_studies_are_those_of_their_losses():
     for row in read_studies(STUDIES)["3d"].rows.values():
         config = configs.load_config(str(CONFIGS / row.config), row.loss)
-        for place in {place for trial in row.trials for place in trial}:
+        for place in {place for settings in (row.options, *row.trials) for place in settings}:
             *owners, name = place.split(".")
             part = functools.reduce(lambda part, step: part[int(step) if step.isdigit() else step], owners, config)
-            assert "type" in part or name in part, f"{row.name}: {place}"
+            assert "type" in part or name in part or owners == ["train_cfg"], f"{row.name}: {place}"
+        if "custom_hooks.2.begin" in row.options:
+            assert config.custom_hooks[2].type == "lidar_rank.WarmUpHook"

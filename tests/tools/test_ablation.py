@@ -6,8 +6,9 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
-from lidar_rank.config_files import config_folder, losses_in_text
+from lidar_rank.config_files import check_before_import, config_folder
 from lidar_rank.kitti import read_kitti_labels
 from tools import ablation, ablation_page
 from tools.ablation_table import Study, read_studies
@@ -128,7 +129,7 @@ def test_every_row_is_a_config_that_takes_its_loss():
     assert set(studies) == {"2d", "3d", "every-loss-2d", "every-loss-3d"}
     for study in studies.values():
         for row in study.rows.values():
-            assert row.loss is None or row.loss in losses_in_text(config_folder() / row.config), row.name
+            check_before_import(config_folder() / row.config, row.loss)
             assert {row.data, *row.tests} <= set(study.data_sets), row.name
 
 
@@ -186,6 +187,16 @@ def test_a_run_that_fails_does_not_stop_the_others(run, tmp_path, error):
         run("--data", f"cells={tmp_path / 'cells'}")
     assert [name for name, _ in run.tested] == ["retina/focal", "ssd/own", "retina/focal"]
     assert "3 of 5 runs are done" in (tmp_path / "page.md").read_text()
+
+
+def test_a_run_that_another_process_works_on_is_left_alone(run, tmp_path):
+    data = f"cells={tmp_path / 'cells'}"
+    (folder := tmp_path / "out" / "retina" / "dr" / "0").mkdir(parents=True)
+    with FileLock(folder / "lock"), pytest.raises(SystemExit, match="retina/dr/0: another process works on this run"):
+        run("--data", data)
+    assert not (folder / "run.json").exists()
+    assert "4 of 5 runs are done" in (tmp_path / "page.md").read_text()
+    assert "5 of 5 runs are done" in run("--data", data)
 
 
 def test_runs_of_other_settings_are_not_mixed(run, tmp_path):
