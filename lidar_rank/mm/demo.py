@@ -21,13 +21,15 @@ from lidar_rank.simulation import simulate_image, simulate_kitti
 from lidar_rank.simulation.camera import IMAGE_SIZE
 
 CONFIG = config_folder() / "second" / "second_kitti-car_tiny.py"
-LOSS = "focal-rankdet-iou"
+LOSS = "focal-rankdet-iou+box-iou"
 RANGE_M = (0.0, -19.2, -3.0, 38.4, 19.2, 1.0)
 MIN_SCORE_DRAWN = 0.3
 
 
 def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
-    """Make a data set, train a detector with focal loss and IoU-guided ranking on it, and show how good it is.
+    """Make a data set, train a detector on it, and show how good it is.
+
+    Its losses are focal loss, IoU-guided ranking, and the overlap of the boxes.
 
     Args:
         out: Work folder: data, checkpoints, result files, table and pictures.
@@ -49,7 +51,7 @@ def run(out: Path, *, scans: int, held_back: int, seed: int, jobs: int) -> None:
     simulate_kitti(root, scans=scans + held_back, seed=seed, jobs=jobs, images=False, val=held_back)
     prepare_kitti(root, image_size=IMAGE_SIZE)
 
-    _say("2/4", "training the small SECOND with focal loss and IoU-guided ranking; eta is the time it will still take")
+    _say("2/4", f"training a small SECOND with --loss {LOSS}; eta is the time it will still take")
     os.environ["KITTI_ROOT"] = str(root)
     from lidar_rank.mm import running
 
