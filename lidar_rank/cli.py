@@ -722,7 +722,7 @@ def _add_demo(commands: Any) -> None:
         "lidar-rank demo --scans 500",
     )
     command.add_argument("--out", type=Path, default=Path("work_dirs/demo"), help="default work_dirs/demo")
-    command.add_argument("--scans", type=int, default=1500, metavar="N", help="scans to train on (default 1500)")
+    command.add_argument("--scans", type=int, default=2000, metavar="N", help="scans to train on (default 2000)")
     command.add_argument("--held-back", type=int, default=100, metavar="N", help="scans to test on (default 100)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="of scenes and training (default 0)")
     command.add_argument("--jobs", type=int, default=2, metavar="J", help="processes that simulate (default 2)")
