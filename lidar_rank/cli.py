@@ -254,6 +254,14 @@ def _add_evaluate(commands: Any) -> None:
         " 0 30 50",
     )
     command.add_argument(
+        "--range",
+        type=float,
+        nargs=6,
+        metavar=("X_MIN", "Y_MIN", "Z_MIN", "X_MAX", "Y_MAX", "Z_MAX"),
+        help="what the detector sees, in metres in the LiDAR frame: objects outside, seen from above, count neither as"
+        " found nor as missed, as with point_cloud_range of the evaluator in a config. Needs calib/ beside label_dir",
+    )
+    command.add_argument(
         "--iou",
         nargs="+",
         metavar="IOU",
@@ -299,6 +307,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         drop_at_min_height=options.min_height == "le",
         sampling=options.sampling,
         bands_m=options.bands,
+        range_m=options.range,
     )
     unknown = set(overlaps if isinstance(overlaps, dict) else ()) - set(result.curves)
     if unknown:

@@ -31,6 +31,7 @@ class KittiResult:
         num_frames: Frames evaluated.
         sampling: Where precision was sampled, see :func:`.precision_curve`.
         frame_choice: Which frames were evaluated, in words; set by :func:`evaluate_folders`.
+        object_choice: Which objects count, in words, where it is not all.
         levels: Names of the levels: KITTI's difficulties, or bands of distance.
     """
 
@@ -41,6 +42,7 @@ class KittiResult:
     num_frames: int
     sampling: str
     frame_choice: str = ""
+    object_choice: str = ""
     levels: tuple[str, ...] = LEVELS
 
     def ap_percent(self) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -251,8 +253,10 @@ def format_table(result: KittiResult) -> str:
 
 
 def _notes(result: KittiResult) -> list[str]:
-    """Lines below the table: which frames were evaluated, and which classes have too few objects."""
+    """Lines below the table: which frames and objects were evaluated, and which classes have too few objects."""
     notes = [f"frames: {result.frame_choice}"] if result.frame_choice else []
+    if result.object_choice:
+        notes.append(f"objects: {result.object_choice}")
     counts = {
         f"{class_name} {level}": curve.num_objects
         for class_name, by_metric in result.curves.items()

@@ -1,5 +1,6 @@
 """Labelled scans of one's own: imported, prepared, trained on and evaluated without a camera."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -103,19 +104,23 @@ def test_the_data_set_gives_the_labelled_boxes_and_whole_scans(own_root):
         assert Path(data["lidar_path"]).is_file()
 
 
+def evaluate_boxes(metric: DistanceAP, files: list[Path], boxes: list[np.ndarray]) -> dict[str, float]:
+    """AP of a detector that finds these boxes; a person is higher than 1.7 m."""
+    for path, own in zip(files, boxes, strict=True):
+        instances = {
+            "bboxes_3d": LiDARInstance3DBoxes(torch.tensor(own, dtype=torch.float32).reshape(-1, 7)),
+            "labels_3d": torch.tensor([0 if height > 1.7 else 1 for height in own[:, 5]], dtype=torch.long),
+            "scores_3d": torch.full((len(own),), 0.9),
+        }
+        metric.process({}, [{"lidar_path": str(path), "pred_instances_3d": instances}])
+    return metric.evaluate(len(files))
+
+
 def test_the_metric_finds_boxes_all_around(own_root):
     metric = DistanceAP(str(own_root), "kitti_infos_trainval.pkl", min_overlap={"car": 0.6}, bands_m=(0, 11, 30))
     metric.dataset_meta = {"classes": ["person", "car"]}
     files, boxes = read_labelled_scans(own_root)
-    for path, own in zip(files, boxes, strict=True):
-        labels = torch.tensor([0 if height > 1.7 else 1 for height in own[:, 5]], dtype=torch.long)
-        instances = {
-            "bboxes_3d": LiDARInstance3DBoxes(torch.tensor(own, dtype=torch.float32).reshape(-1, 7)),
-            "labels_3d": labels,
-            "scores_3d": torch.full((len(own),), 0.9),
-        }
-        metric.process({}, [{"lidar_path": str(path), "pred_instances_3d": instances}])
-    values = metric.evaluate(3)
+    values = evaluate_boxes(metric, files, boxes)
     for name in ("car/3d/R40/all", "car/bev/R40/0-11m", "car/3d/R40/11-30m", "person/3d/R11/0-11m", "mean/3d/R40/all"):
         assert values[f"lidar/{name}"] == pytest.approx(100)
     assert "lidar/person/3d/R40/11-30m" not in values
@@ -124,6 +129,27 @@ def test_the_metric_finds_boxes_all_around(own_root):
     assert sum(band.num_objects for band in on_page["car"].by_distance) == sum(
         (own[:, 5] <= 1.7).sum() for own in boxes
     )
+
+
+def test_the_command_counts_the_objects_that_the_test_of_a_config_counts(own_root, tmp_path, capsys):
+    """A car at x = -12 m, behind what the detector sees, was missed on the command line and left out by the test."""
+    range_m = [-10.0, -40.0, -3.0, 40.0, 40.0, 1.0]
+    metric = DistanceAP(
+        str(own_root), "kitti_infos_trainval.pkl", point_cloud_range=range_m, result_dir=str(tmp_path / "out")
+    )
+    metric.dataset_meta = {"classes": ["person", "car"]}
+    files, boxes = read_labelled_scans(own_root)
+    values = evaluate_boxes(metric, files, [own[own[:, 0] > range_m[0]] for own in boxes])
+    assert values["lidar/car/3d/R40/all"] == pytest.approx(100)
+    command = ["evaluate", str(own_root / "training/label_2"), str(tmp_path / "out"), "--bands", "0", "30", "50"]
+    found = {}
+    for name, options in {"whole": [], "range": ["--range", *map(str, range_m)]}.items():
+        assert main([*command, *options, "--json", str(tmp_path / f"{name}.json")]) == 0
+        found[name] = json.loads((tmp_path / f"{name}.json").read_text())["car"]["3d"]["R40"][0]
+    assert found == {"whole": pytest.approx(50), "range": pytest.approx(100)}
+    note = "objects: those with x from -10 to 40 m and y from -40 to 40 m; others count neither as found nor as missed"
+    said = capsys.readouterr()
+    assert (said.out + said.err).count(note) == 2, "of the test and of the command with --range"
 
 
 def test_configs_and_data_that_do_not_fit_are_refused_before_the_model_is_built(own_root, monkeypatch, tmp_path):
