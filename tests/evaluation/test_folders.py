@@ -95,7 +95,7 @@ def test_objects_outside_the_range_of_a_detector_neither_count_as_found_nor_as_m
     with pytest.raises(ValueError, match="range must be x, y, z minimum and then x, y, z maximum in metres, got"):
         evaluate_folders(labels, results, range_m=[41, -41, -3, -41, 41, 1])
     (labels.parent / "calib" / "000001.txt").unlink()
-    with pytest.raises(FileNotFoundError, match="calib/000001.txt"):
+    with pytest.raises(FileNotFoundError, match=r"calib/000001\.txt"):
         evaluate_folders(labels, results, range_m=[-41, -41, -3, 41, 41, 1])
 
 
