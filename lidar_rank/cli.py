@@ -493,10 +493,11 @@ def _sensor_frame(options: argparse.Namespace) -> Any:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from lidar_rank.scans import list_scans
+    from lidar_rank.scans import check_names_differ, list_scans
     from lidar_rank.weights import find_model
 
     files = list_scans(options.files)
+    check_names_differ(files)
     frame = _sensor_frame(options)
     config, checkpoint, loss = find_model(options.model, options.checkpoint, options.loss)
     check_before_import(config, loss)
