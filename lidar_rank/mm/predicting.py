@@ -1,5 +1,6 @@
 """Detection in single scans, as ``lidar-rank predict`` and :func:`lidar_rank.predict` do it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,7 @@ from lidar_rank.predictions import Detections, write_detections
 from lidar_rank.scans import SensorFrame, read_scan
 from lidar_rank.weights import find_model
 
+HIGHEST_INTENSITY: Final = 1.5  # networks learn from 0 to 1
 UNOFFICIAL_MIN_OVERLAP: Final = 0.5  # for classes of which the benchmark has none
 
 
@@ -137,6 +139,13 @@ def predict(
     points = _checked(points)
     frame = frame or SensorFrame()
     moved = frame.points_to_kitti(points)
+    highest = moved[:, 3].max(initial=0)
+    if highest > HIGHEST_INTENSITY:
+        warnings.warn(
+            f"intensities reach {highest:g}, and networks expect 0 to 1: say by which factor they differ"
+            " (SensorFrame(intensity_scale=...), --intensity-scale)",
+            stacklevel=2,
+        )
     angles = detector.view_angles_rad if full_circle else np.zeros(1)
     views = [_crop(_turn(moved, -angle), detector.range_m) for angle in angles]
     seen = [(view, angle) for view, angle in zip(views, angles, strict=True) if len(view)]
@@ -174,20 +183,21 @@ def _turn_boxes(boxes: np.ndarray, angle_rad: float) -> np.ndarray:
 
 
 def _run(detector: Detector, views: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Boxes (n, 7), scores and labels of each view."""
+    """Boxes (n, 7), scores and labels of each view.
+
+    Sizes overflow where points are unlike those of the training; such boxes are nowhere.
+    """
     samples = [
         Det3DDataSample(metainfo={"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": Box3DMode.LIDAR}) for _ in views
     ]
     inputs: dict[str, Any] = {"points": [torch.from_numpy(np.ascontiguousarray(view)) for view in views]}
     results = detector.model.test_step({"inputs": inputs, "data_samples": samples})
     instances = [result.pred_instances_3d.to("cpu") for result in results]
+    found = [(one.bboxes_3d.tensor[:, :7].double(), one.scores_3d.double(), one.labels_3d) for one in instances]
+    usable = [boxes.isfinite().all(dim=1) for boxes, _, _ in found]
     return [
-        (
-            instance.bboxes_3d.tensor[:, :7].double().numpy(),
-            instance.scores_3d.double().numpy(),
-            instance.labels_3d.numpy(),
-        )
-        for instance in instances
+        (boxes[kept].numpy(), scores[kept].numpy(), labels[kept].numpy())
+        for (boxes, scores, labels), kept in zip(found, usable, strict=True)
     ]
 
 
@@ -259,7 +269,7 @@ def predict_files(
             print(found.format_table())
         tqdm.write(f"{file}: {len(found)} boxes, {out / file.stem}.png shows them")
         if not len(found):
-            tqdm.write(_why_nothing(detector, frame or SensorFrame(), points, min_score))
+            tqdm.write(_why_nothing(detector, frame or SensorFrame(), file, points, min_score))
     if page:
         shown = render_page(scenes, "Detections of lidar_rank", ["predictions"], min_overlap=_min_overlap(detector))
         write_atomically(out / "index.html", shown.text.encode())
@@ -295,12 +305,13 @@ def _min_overlap(detector: Detector) -> dict[str, float]:
     return {name: MIN_OVERLAP.get(name, UNOFFICIAL_MIN_OVERLAP) for name in detector.classes}
 
 
-def _why_nothing(detector: Detector, frame: SensorFrame, points: np.ndarray, min_score: float) -> str:
+def _why_nothing(detector: Detector, frame: SensorFrame, file: Path, points: np.ndarray, min_score: float) -> str:
     """What to look at when nothing was found."""
     moved = frame.points_to_kitti(points)
     reach_m, low_m, high_m = detector.range_m[3], detector.range_m[2], detector.range_m[5]
     seen = (np.hypot(moved[:, 0], moved[:, 1]) < reach_m) & (moved[:, 2] > low_m) & (moved[:, 2] < high_m)
     return (
         f"  {seen.sum()} of {len(points)} points lie within the network's {reach_m:g} m and {low_m:g} m to {high_m:g} m"
-        f" of height; no box scores {min_score:g}. Check --height, --rotate-z and --intensity-scale, or lower --score"
+        f" of height; no box scores {min_score:g}. 'lidar-rank doctor {file}' says what differs from KITTI's scans and"
+        " which option mends it; --score lowers the limit"
     )

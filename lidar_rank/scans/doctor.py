@@ -17,6 +17,7 @@ from lidar_rank.scans.ground import Ground, find_ground
 from lidar_rank.shapes import Float
 
 MEDIAN_RANGE_M: Final = (1.5, 60.0)  # KITTI: 4.0 to 14.3
+FAR_FROM_ORIGIN: Final = 10.0  # of the middle of the points, in their median distances from it; KITTI: below 1
 HEIGHT_TOLERANCE_M: Final = 0.55  # KITTI: 1.34 to 2.23 in a scan
 HEIGHT_TOLERANCE_OF_MANY_M: Final = 0.3  # of the median of five scans and more
 MANY: Final = 5
@@ -56,7 +57,9 @@ class Scan:
 
     Attributes:
         count: Number of points.
-        median_range_m: Median distance from the sensor.
+        median_range_m: Median distance from the origin, which should be the sensor.
+        middle_m: Median x and y.
+        spread_m: Median distance from there.
         ground: By the axis that is taken as up, such as ``"-y"``.
         intensity: 1 %, 50 % and 99 % quantiles and the maximum.
         gap_deg: Median angle between neighbouring points of a column; NaN where there are none.
@@ -68,6 +71,8 @@ class Scan:
 
     count: int
     median_range_m: float
+    middle_m: Float[ndarray, "2"]
+    spread_m: float
     ground: dict[str, Ground | None]
     intensity: Float[ndarray, "4"]
     gap_deg: float
@@ -91,6 +96,7 @@ _UP: Final = {
 def measure_scan(points: Float[ndarray, "point 4"]) -> Scan:
     """Measure a scan: x, y, z in metres and intensity."""
     horizontal = np.hypot(points[:, 0], points[:, 1])
+    middle_m = np.median(points[:, :2], axis=0)
     azimuth_deg = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
     elevation_deg = np.degrees(np.arctan2(points[:, 2], horizontal))
     in_front = horizontal[np.abs(azimuth_deg) < FIELD_OF_VIEW_DEG / 2]
@@ -99,6 +105,8 @@ def measure_scan(points: Float[ndarray, "point 4"]) -> Scan:
     return Scan(
         count=len(points),
         median_range_m=float(np.median(horizontal)),
+        middle_m=middle_m,
+        spread_m=float(np.median(np.hypot(*(points[:, :2] - middle_m).T))),
         ground={
             up: find_ground(points[:, list(columns)] * np.array([1, 1, sign], np.float32))
             for up, (columns, sign) in _UP.items()
@@ -136,6 +144,16 @@ def examine_scans(scans: Sequence[Scan]) -> list[Finding]:
 
     A finding that makes the others meaningless, such as another unit of length, is returned alone.
     """
+    distance = np.median([np.hypot(*scan.middle_m) / scan.spread_m for scan in scans if scan.spread_m] or [0.0])
+    if distance > FAR_FROM_ORIGIN:
+        x_m, y_m = np.median([scan.middle_m for scan in scans], axis=0)
+        return [
+            Finding(
+                f"the points lie around x = {x_m:.0f}, y = {y_m:.0f}",
+                "around the sensor, which is the origin",
+                "subtract the sensor's position from the points",
+            )
+        ]
     range_m = float(np.median([scan.median_range_m for scan in scans]))
     if not MEDIAN_RANGE_M[0] < range_m < MEDIAN_RANGE_M[1]:
         unit = min((0.01, 0.001, 1000.0), key=lambda factor: abs(np.log(range_m * factor / 10)))
@@ -249,7 +267,7 @@ def _examine_intensity(scans: Sequence[Scan]) -> list[Finding]:
 
 
 def _examine_beams(scans: Sequence[Scan]) -> list[Finding]:
-    gap_deg = float(np.nanmedian([scan.gap_deg for scan in scans])) if scans else np.nan
+    gap_deg = _median_gap(scans)
     if not gap_deg > MAX_GAP_DEG:
         return []
     low_deg, high_deg = np.median([scan.elevation_deg for scan in scans], axis=0)
@@ -276,6 +294,12 @@ def _examine_density(scans: Sequence[Scan]) -> list[Finding]:
             "give whole scans, not reduced ones; otherwise train on scans of this sensor",
         )
     ]
+
+
+def _median_gap(scans: Sequence[Scan]) -> float:
+    """Median angle between beams in degrees; NaN where no scan has two points above each other."""
+    gaps_deg = [scan.gap_deg for scan in scans if np.isfinite(scan.gap_deg)]
+    return float(np.median(gaps_deg)) if gaps_deg else np.nan
 
 
 # What may be wrong with boxes, and the change that undoes it.
@@ -360,6 +384,7 @@ def format_measures(scans: Sequence[Scan]) -> str:
     """Return a table for people: what was measured, beside what KITTI's scans have."""
     grounds = [ground for scan in scans if (ground := scan.ground["z"])]
     height_m = f"{np.median([ground.height_m for ground in grounds]):.2f} m" if grounds else "no road found"
+    gap_deg = _median_gap(scans)
     intensity = np.median([scan.intensity for scan in scans], axis=0)
     low_deg, high_deg = np.median([scan.elevation_deg for scan in scans], axis=0)
     bands = np.median([scan.points_in_bands for scan in scans], axis=0)
@@ -369,7 +394,7 @@ def format_measures(scans: Sequence[Scan]) -> str:
         ("median distance", f"{np.median([scan.median_range_m for scan in scans]):.1f} m", "4 to 14 m"),
         ("height above the road", height_m, f"{KITTI_HEIGHT_M} m"),
         ("intensity, median and highest", f"{intensity[1]:.3g}, {intensity[3]:.3g}", "0.28, 0.99"),
-        ("angle between beams", f"{np.nanmedian([scan.gap_deg for scan in scans]):.2f} deg", "0.36 deg"),
+        ("angle between beams", "unknown" if np.isnan(gap_deg) else f"{gap_deg:.2f} deg", "0.36 deg"),
         ("elevation", f"{low_deg:.0f} to {high_deg:.0f} deg", "-19 to 3 deg"),
         ("directions", f"{np.median([scan.azimuth_deg[1] for scan in scans]):.0f} deg", "360 deg"),
         ("within the network's range", f"{100 * np.median([scan.share_in_range for scan in scans]):.0f} %", "97 %"),

@@ -1,5 +1,6 @@
 """What the doctor says of scans, with and without faults."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,7 @@ from lidar_rank.cli import main
 from lidar_rank.kitti.files import read_points
 from lidar_rank.kitti.labelled import read_labelled_scans
 from lidar_rank.scans import SensorFrame, examine_boxes, examine_scans, find_ground, measure_scan, read_scan
+from lidar_rank.scans.doctor import format_measures
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +42,7 @@ FAULTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "millimetres": (lambda points: points * np.float32([1000, 1000, 1000, 1]), "--unit 0.001"),
     "centimetres": (lambda points: points * np.float32([100, 100, 100, 1]), "--unit 0.01"),
     "kilometres": (lambda points: points * np.float32([1e-3, 1e-3, 1e-3, 1]), "--unit 1000"),
+    "on a map": (lambda points: points + np.float32([5000, -2000, 0, 0]), "subtract the sensor's position"),
     "high": (lambda points: points - np.float32([0, 0, 0.8, 0]), "--height 2.5"),
     "low": (lambda points: points + np.float32([0, 0, 0.9, 0]), "--height 0.8"),
     "tilted": (
@@ -128,6 +131,13 @@ def test_planted_fault_of_real_labels_is_found(fault, kitti_root):
 def test_few_boxes_prove_nothing(frames):
     points, boxes = frames
     assert examine_boxes(points[:1], [boxes[0][:3] + 100]) == []
+
+
+def test_a_scan_of_one_point_has_measures():
+    """Numpy warned that the median of no angle between beams is not a number."""
+    scans = [measure_scan(np.float32([[10, 0, -1.7, 0.3]]))]
+    assert re.search("angle between beams +unknown", format_measures(scans))
+    assert examine_scans(scans)
 
 
 def test_ground_of_a_plane_is_exact():
