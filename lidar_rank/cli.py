@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lidar_rank import __version__, runs
@@ -135,7 +136,7 @@ def _simulate(options: argparse.Namespace) -> None:
     )
     size = " --image-size {} {}".format(*IMAGE_SIZE) if options.no_images else ""
     after = f" when all {options.shard.partition('/')[2]} shards are done" if options.shard else ""
-    print(f"next{after}: lidar-rank create-data {options.out}{size}")
+    print(f"next{after}: lidar-rank create-data {quote(str(options.out))}{size}")
 
 
 def _add_import(commands: Any) -> None:
@@ -165,6 +166,8 @@ def _add_import(commands: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from lidar_rank.importing import format_summary, import_data
+    from lidar_rank.kitti.labelled import read_labelled_scans
+    from lidar_rank.scans import doctor, read_scan
 
     summary = import_data(
         options.folder,
@@ -178,6 +181,13 @@ def _import(options: argparse.Namespace) -> None:
         dtype=options.dtype,
         unit_m=options.unit,
     )
+    files, boxes = read_labelled_scans(options.out)
+    points = [read_scan(file) for file in files[: doctor.MAX_SCANS]]
+    scans = [doctor.measure_scan(scan) for scan in points]
+    findings = doctor.examine_scans(scans, _sensor_frame(options), options.unit)
+    findings = findings or doctor.examine_boxes(points, boxes[: len(points)])
+    if findings:
+        print(doctor.format_findings(findings))
     print(format_summary(summary, options.out))
 
 
@@ -214,7 +224,7 @@ def _create_data(options: argparse.Namespace) -> None:
         for name, found in summary.classes.items():
             size = " x ".join(f"{length_m:g}" for length_m in found.size_m)
             print(f"{name}: {found.objects} objects, median size {size} m, bottom at {found.z_bottom_m:g} m")
-        print(f"next: KITTI_ROOT={options.root} lidar-rank train second_own_small")
+        print(f"next: KITTI_ROOT={quote(str(options.root))} lidar-rank train second_own_small")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
@@ -559,7 +569,7 @@ def _doctor(options: argparse.Namespace) -> None:
     points = [frame.points_to_kitti(read_scan(file, **reading)) for file in examined]
     scans = [doctor.measure_scan(scan) for scan in points]
     print(doctor.format_measures(scans))
-    findings = doctor.examine_scans(scans) or doctor.examine_boxes(points, boxes[: len(points)])
+    findings = doctor.examine_scans(scans, frame, options.unit) or doctor.examine_boxes(points, boxes[: len(points)])
     print(doctor.format_findings(findings))
 
 
@@ -624,7 +634,7 @@ def _analyze(options: argparse.Namespace) -> None:
         options=options.cfg_options,
     )
     write_atomically(options.out, json.dumps(run.to_json()).encode())
-    print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {options.out} shows it")
+    print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {quote(str(options.out))} shows it")
     if options.gradients:
         from lidar_rank.mm.diagnostics import format_gradients
 

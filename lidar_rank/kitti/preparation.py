@@ -109,6 +109,7 @@ def prepare_kitti(
     annotated, ignored = _annotate(root, splits, image_size, progress)
     has_camera = _has_camera(root, annotated.values())
     train = set(splits.get("train", []))
+    classes = _measure_classes(root, [annotated[frame] for frame in splits.get("train", annotated)])
     tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
     _make_folders(root, annotated.values(), with_database=bool(train))
     (root / STATISTICS_NAME).unlink(missing_ok=True)
@@ -121,7 +122,6 @@ def prepare_kitti(
             (root / name).unlink(missing_ok=True)
         _run(pending, journal, jobs, progress)
     counts = {frame: journal.records[task.key].points_in_objects for frame, task in tasks.items()}
-    classes = _measure_classes([annotated[frame] for frame in splits.get("train", annotated)])
     if classes:
         write_statistics(root, classes)
     return PreparationSummary(
@@ -272,10 +272,13 @@ def _has_camera(root: Path, annotated: Collection[AnnotatedFrame]) -> bool:
     return next(iter(by_camera))
 
 
-def _measure_classes(annotated: Sequence[AnnotatedFrame]) -> dict[str, ClassStatistics]:
+def _measure_classes(root: Path, annotated: Sequence[AnnotatedFrame]) -> dict[str, ClassStatistics]:
     names = np.concatenate([each.labels.name[each.object_rows] for each in annotated])
     boxes = np.concatenate([each.lidar_boxes for each in annotated])
-    return measure_classes(annotated[0].classes, names, boxes)
+    try:
+        return measure_classes(annotated[0].classes, names, boxes)
+    except ValueError as error:
+        raise ValueError(f"{root}: {error}") from None
 
 
 def _image_size(frame: Frame, calibration: Calibration, default: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import numpy as np
@@ -312,6 +313,6 @@ def _why_nothing(detector: Detector, frame: SensorFrame, file: Path, points: np.
     seen = (np.hypot(moved[:, 0], moved[:, 1]) < reach_m) & (moved[:, 2] > low_m) & (moved[:, 2] < high_m)
     return (
         f"  {seen.sum()} of {len(points)} points lie within the network's {reach_m:g} m and {low_m:g} m to {high_m:g} m"
-        f" of height; no box scores {min_score:g}. 'lidar-rank doctor {file}' says what differs from KITTI's scans and"
-        " which option mends it; --score lowers the limit"
+        f" of height; no box scores {min_score:g}. 'lidar-rank doctor {quote(str(file))}' says what differs from"
+        " KITTI's scans and which option mends it; --score lowers the limit"
     )

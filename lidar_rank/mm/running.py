@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -321,5 +322,5 @@ def _how_to_give_data(cfg: Config, dataset: dict) -> str:
     given = [name for value, name in variables.items() if value and root.startswith(value)]
     other_root = f"name another root with {given[0]}=DIR" if given else f"put the data set, or a link to it, at {root}"
     if dataset["ann_file"].endswith(".pkl"):
-        return f"Prepare the data set with 'lidar-rank create-data {root}', or {other_root}"
+        return f"Prepare the data set with 'lidar-rank create-data {shlex.quote(root)}', or {other_root}"
     return f"{other_root[0].upper()}{other_root[1:]}"

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from lidar_rank.geometry import points_in_boxes
 from lidar_rank.geometry.boxes import wrap_angle
-from lidar_rank.scans.frame import KITTI_HEIGHT_M
+from lidar_rank.scans.frame import KITTI_HEIGHT_M, SensorFrame
 from lidar_rank.scans.ground import Ground, find_ground
 from lidar_rank.shapes import Float
 
@@ -139,11 +139,17 @@ def _covered(azimuth_deg: ndarray) -> tuple[float, float]:
     return float(wrap_angle(start + width / 2, -180.0, 360.0)), float(width)
 
 
-def examine_scans(scans: Sequence[Scan]) -> list[Finding]:
+def examine_scans(scans: Sequence[Scan], frame: SensorFrame | None = None, unit_m: float = 1.0) -> list[Finding]:
     """Compare scans of one sensor with KITTI's; the medians over the scans count.
 
     A finding that makes the others meaningless, such as another unit of length, is returned alone.
+
+    Args:
+        scans: Measures of scans that were moved into KITTI's frame.
+        frame: From which frame; the remedies name options that replace its values.
+        unit_m: Unit of length with which they were read.
     """
+    frame = frame or SensorFrame()
     distance = np.median([np.hypot(*scan.middle_m) / scan.spread_m for scan in scans if scan.spread_m] or [0.0])
     if distance > FAR_FROM_ORIGIN:
         x_m, y_m = np.median([scan.middle_m for scan in scans], axis=0)
@@ -156,21 +162,22 @@ def examine_scans(scans: Sequence[Scan]) -> list[Finding]:
         ]
     range_m = float(np.median([scan.median_range_m for scan in scans]))
     if not MEDIAN_RANGE_M[0] < range_m < MEDIAN_RANGE_M[1]:
-        unit = min((0.01, 0.001, 1000.0), key=lambda factor: abs(np.log(range_m * factor / 10)))
+        unread = range_m / unit_m
+        unit = min((1.0, 0.01, 0.001, 1000.0), key=lambda factor: abs(np.log(unread * factor / 10)))
         return [
             Finding(
                 f"the median distance of the points is {range_m:g} m",
                 "4 to 14 m",
-                f"the unit of length is another: --unit {unit:g} makes it {range_m * unit:.1f} m",
+                f"the unit of length is another: --unit {unit:g} makes it {unread * unit:.1f} m",
             )
         ]
     upright = _examine_up_axis(scans)
     if upright:
         return upright
     return [
-        *_examine_height(scans),
-        *_examine_direction(scans),
-        *_examine_intensity(scans),
+        *_examine_height(scans, frame),
+        *_examine_direction(scans, frame),
+        *_examine_intensity(scans, frame),
         *_examine_beams(scans),
         *_examine_density(scans),
     ]
@@ -207,7 +214,7 @@ def _pointing_up(axis: str, scans: Sequence[Scan]) -> str:
     return positive if heights and np.median(heights) > 0 else f"-{positive}"
 
 
-def _examine_height(scans: Sequence[Scan]) -> list[Finding]:
+def _examine_height(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     grounds = [ground for scan in scans if (ground := scan.ground["z"])]
     if not grounds:
         return [
@@ -221,8 +228,11 @@ def _examine_height(scans: Sequence[Scan]) -> list[Finding]:
     height_m = float(np.median([ground.height_m for ground in grounds]))
     tolerance_m = HEIGHT_TOLERANCE_OF_MANY_M if len(grounds) >= MANY else HEIGHT_TOLERANCE_M
     if abs(height_m - KITTI_HEIGHT_M) > tolerance_m:
+        own_height_m = height_m + frame.height_m - KITTI_HEIGHT_M
         findings.append(
-            Finding(f"the sensor is {height_m:.2f} m above the road", f"{KITTI_HEIGHT_M} m", f"--height {height_m:.2f}")
+            Finding(
+                f"the sensor is {height_m:.2f} m above the road", f"{KITTI_HEIGHT_M} m", f"--height {own_height_m:.2f}"
+            )
         )
     tilt_deg = float(np.median([ground.tilt_deg for ground in grounds]))
     if tilt_deg > MAX_TILT_DEG:
@@ -236,20 +246,21 @@ def _examine_height(scans: Sequence[Scan]) -> list[Finding]:
     return findings
 
 
-def _examine_direction(scans: Sequence[Scan]) -> list[Finding]:
+def _examine_direction(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     centre_deg, width_deg = max((scan.azimuth_deg for scan in scans), key=lambda covered: covered[1])
     if width_deg > 270 or abs(centre_deg) < 30:
         return []
+    turn_deg = np.degrees(wrap_angle(frame.rotate_z_rad - np.radians(centre_deg)))
     return [
         Finding(
             f"the points lie in a sector of {width_deg:.0f} degrees around the direction {centre_deg:.0f} degrees",
             "around x, 0 degrees",
-            f"if the vehicle drives there: --rotate-z {-centre_deg:.0f}",
+            f"if the vehicle drives there: --rotate-z {turn_deg:.0f}",
         )
     ]
 
 
-def _examine_intensity(scans: Sequence[Scan]) -> list[Finding]:
+def _examine_intensity(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     _, median, high, highest = np.median([scan.intensity for scan in scans], axis=0)
     expected = "0 to 1, median 0.18 to 0.32"
     if highest == 0:
@@ -257,12 +268,11 @@ def _examine_intensity(scans: Sequence[Scan]) -> list[Finding]:
     if highest > 1.5:
         # Sensors count in 8 or 16 bits, or in per cent.
         scale = 1 / min(limit for limit in (100, 255, 4095, 65535, np.inf) if highest <= limit)
-        scale = scale or 0.3 / median
+        scale = (scale or 0.3 / median) * frame.intensity_scale
         return [Finding(f"intensities reach {highest:g}", expected, f"--intensity-scale {scale:.3g}")]
     if high < 0.1:
-        return [
-            Finding(f"99 % of the intensities are below {high:.3g}", expected, f"--intensity-scale {0.6 / high:.3g}")
-        ]
+        scale = 0.6 / high * frame.intensity_scale
+        return [Finding(f"99 % of the intensities are below {high:.3g}", expected, f"--intensity-scale {scale:.3g}")]
     return []
 
 
