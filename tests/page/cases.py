@@ -71,11 +71,11 @@ def scan_results(
     return Results(files, True, True, {"Car": 0.7}, "official", join_frames(truth), join_frames(boxes))
 
 
-def results_without_camera(folder: Path, names: list[str]) -> Results:
+def results_without_camera(folder: Path, names: list[str], true: np.ndarray = TRUE) -> Results:
     """The same boxes in every scan of ``make_scans``, from whose calibrations the camera is removed."""
     for name in names:
         (folder / "calib" / f"{name}.txt").write_text(format_calibration(WITHOUT_CAMERA))
-    truth = [objects_without_camera(name, TRUE, ["Car"] * len(TRUE)) for name in names]
+    truth = [objects_without_camera(name, true, ["Car"] * len(true)) for name in names]
     boxes = [objects_without_camera(name, FOUND, ["Car"] * len(FOUND), scores=SCORES) for name in names]
     files = tuple(folder / "velodyne" / f"{name}.bin" for name in names)
     return Results(files, True, False, {"Car": 0.7}, "recall", join_frames(truth), join_frames(boxes))
