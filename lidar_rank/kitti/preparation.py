@@ -20,6 +20,7 @@ from lidar_rank.geometry.points import points_in_boxes
 from lidar_rank.kitti.calibration import Calibration, read_calibration
 from lidar_rank.kitti.classes import (
     DONT_CARE,
+    LIST_NAME,
     STATISTICS_NAME,
     ClassStatistics,
     measure_classes,
@@ -110,6 +111,12 @@ def prepare_kitti(
     has_camera = _has_camera(root, annotated.values())
     train = set(splits.get("train", []))
     classes = _measure_classes(root, [annotated[frame] for frame in splits.get("train", annotated)])
+    if train and not classes and not has_camera:
+        there = f"; the labels have {', '.join(f'{count} {name}' for name, count in ignored.items())}"
+        raise ValueError(
+            f"{root}: no training frame has an object of the classes {', '.join(read_classes(root))}"
+            f"{there if ignored else ''}: correct {root / LIST_NAME} or the labels"
+        )
     tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
     _make_folders(root, annotated.values(), with_database=bool(train))
     (root / STATISTICS_NAME).unlink(missing_ok=True)
@@ -247,6 +254,11 @@ def _annotate(
     annotated = {}
     for frame in tqdm(frames, desc="checking", unit="frame", disable=not progress):
         check_points_size(frame.points_path)
+        if not frame.points_path.stat().st_size:
+            raise ValueError(
+                f"{frame.points_path}: the scan is empty: copy it again, or take frame {frame.name} out of the lists in"
+                " ImageSets"
+            )
         start, stop = bounds[frame.name] if frame.is_labelled else (0, 0)
         calibration = read_calibration(frame.calibration_path)
         annotated[frame] = AnnotatedFrame(

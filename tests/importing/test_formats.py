@@ -51,6 +51,9 @@ def test_every_tool_gives_the_same_root(export, tmp_path):
         wanted[:, 2] -= wanted[:, 5] / 2
         np.testing.assert_allclose(found[:, :6], wanted[:, :6], atol=1e-9)
         np.testing.assert_allclose(np.cos(found[:, 6] - wanted[:, 6]), 1, atol=1e-12)
+    prepared = prepare_kitti(tmp_path / "root", progress=False)
+    assert prepared.database == {"Car": 1, "Pedestrian": 1}
+    assert [len(read_infos(tmp_path / "root" / f"kitti_infos_{split}.pkl")) for split in ("train", "val")] == [2, 1]
 
 
 def test_the_root_is_prepared_without_camera_or_images(tmp_path):
@@ -75,6 +78,25 @@ def test_objects_without_size_are_refused_before_a_training(tmp_path):
     run(tmp_path / "export", tmp_path / "root", "sustech", unit_m=0.001)
     with pytest.raises(ValueError, match=r"root: the median size of Car is 0\.004 x 0\.0018 x 0\.0015 m: is the unit"):
         prepare_kitti(tmp_path / "root", progress=False)
+
+
+def test_a_root_without_objects_of_its_classes_is_refused(tmp_path):
+    """It was prepared, and the training then asked for a file of classes that no preparation wrote."""
+    write_sustech(tmp_path / "export", example())
+    run(tmp_path / "export", tmp_path / "root", "sustech")
+    (tmp_path / "root/classes.txt").write_text("Bus\n")
+    message = r"root: no training frame has an object of the classes Bus; the labels have 2 Car, 1 Pedestrian, 1 tree"
+    with pytest.raises(ValueError, match=f"{message}: correct .*classes.txt or the labels"):
+        prepare_kitti(tmp_path / "root", progress=False)
+
+
+def test_an_empty_scan_is_refused_before_anything_is_prepared(tmp_path):
+    write_sustech(tmp_path / "export", example())
+    run(tmp_path / "export", tmp_path / "root", "sustech")
+    (tmp_path / "root/training/velodyne/000001.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"000001\.bin: the scan is empty: copy it again, or take .* the lists"):
+        prepare_kitti(tmp_path / "root", progress=False)
+    assert not list((tmp_path / "root").glob("*.pkl"))
 
 
 def test_labels_of_a_root_without_camera_are_exact(tmp_path):

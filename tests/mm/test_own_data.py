@@ -69,6 +69,11 @@ def test_own_scans_are_trained_on_and_evaluated_without_a_camera(own_config, own
         in table
     )
     assert f"{metrics['lidar/car/3d/R40/all']:.2f}" in next(row for row in table.splitlines() if "car 3d @0.7" in row)
+    run, picture = tmp_path / "own.json", tmp_path / "own.png"
+    assert main(["analyze", own_config, checkpoint, "--out", str(run), "--work-dir", str(tmp_path / "analyzed")]) == 0
+    assert main(["report", str(run), "--out", str(tmp_path / "own.html")]) == 0
+    assert main(["view", str(run), "--picture", str(picture)]) == 0
+    assert picture.is_file()
     written = Config.fromfile(tmp_path / "work" / "second_own_tiny.py")
     assert written.test_dataloader.dataset.metainfo.classes == ["person", "car"], "the config that predict takes"
 
@@ -163,6 +168,15 @@ def test_configs_and_data_that_do_not_fit_are_refused_before_the_model_is_built(
         check_annotations({**dataset, "metainfo": {"classes": ["tree"]}})
     with pytest.raises(ValueError, match="the edges of bands must be metres"):
         DistanceAP(str(own_root), bands_m=(30, 0))
+    export_without_val = tmp_path / "without val"
+    write_openpcdet(tmp_path / "export", example())
+    import_data(tmp_path / "export", export_without_val, source_format="openpcdet", progress=False, val=0)
+    prepare_kitti(export_without_val, progress=False)
+    monkeypatch.setenv("KITTI_ROOT", str(export_without_val))
+    with pytest.raises(
+        FileNotFoundError, match=r"The root has no such frames: list some in .*ImageSets/val\.txt, then"
+    ):
+        running.train("second_own_small", work_dir=str(tmp_path / "work"))
     monkeypatch.setenv("KITTI_ROOT", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="prepare the root with 'lidar-rank create-data"):
         running.train("second_own_small", work_dir=str(tmp_path / "work"))
