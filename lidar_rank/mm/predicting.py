@@ -20,6 +20,7 @@ from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import Calibration, objects_from_lidar, read_calibration, read_kitti_labels
 from lidar_rank.kitti.files import write_atomically
+from lidar_rank.kitti.predictions import objects_without_camera
 from lidar_rank.mm.checkpoints import check_fits, read_weights
 from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.registry import MODELS
@@ -263,7 +264,8 @@ def predict_files(
         is_folder = calibrations is not None and calibrations.is_dir()
         calib = calibrations / f"{file.stem}.txt" if calibrations is not None and is_folder else calibrations
         calibration = None if calib is None else read_calibration(calib)
-        write_detections(out, file.stem, found, points, reach_m, calibration=calibration, image_size=image_size)
+        of_camera = calibration if calibration is not None and calibration.has_camera else None
+        write_detections(out, file.stem, found, points, reach_m, calibration=of_camera, image_size=image_size)
         if page:
             scenes.append(_scene(file, points, found, detector, labels, calibration, image_size))
         if len(files) == 1:
@@ -286,18 +288,22 @@ def _scene(
     calibration: Calibration | None,
     image_size: tuple[int, int],
 ) -> Scene:
-    """A scan for the page; with labels only the boxes that the camera sees, because only those are labelled."""
+    """A scan for the page; with labels and a camera only the boxes that it sees, because only those are labelled."""
     if labels is None or calibration is None:
         return scene_of_detections(file.stem, points, found)
-    boxes = (found.lidar_boxes, found.names)
+    boxes = (file.stem, found.lidar_boxes, found.names)
+    if calibration.has_camera:
+        detections = objects_from_lidar(*boxes, calibration, image_size, scores=found.scores)
+    else:
+        detections = objects_without_camera(*boxes, scores=found.scores, calibration=calibration)
     results = Results(
         files=(file,),
         is_3d=True,
-        has_difficulties=True,
+        has_difficulties=calibration.has_camera,
         min_overlap=_min_overlap(detector),
         sampling="official",
         objects=read_kitti_labels(labels, [file.stem]),
-        detections=objects_from_lidar(file.stem, *boxes, calibration, image_size, scores=found.scores),
+        detections=detections,
     )
     return SceneReader([results]).scene(file.stem, points, calibration)
 
