@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from lidar_rank import __version__, runs
@@ -135,7 +136,7 @@ def _simulate(options: argparse.Namespace) -> None:
     )
     size = " --image-size {} {}".format(*IMAGE_SIZE) if options.no_images else ""
     after = f" when all {options.shard.partition('/')[2]} shards are done" if options.shard else ""
-    print(f"next{after}: lidar-rank create-data {options.out}{size}")
+    print(f"next{after}: lidar-rank create-data {quote(str(options.out))}{size}")
 
 
 def _add_import(commands: Any) -> None:
@@ -165,6 +166,8 @@ def _add_import(commands: Any) -> None:
 
 def _import(options: argparse.Namespace) -> None:
     from lidar_rank.importing import format_summary, import_data
+    from lidar_rank.kitti.labelled import read_labelled_scans
+    from lidar_rank.scans import doctor, read_scan
 
     summary = import_data(
         options.folder,
@@ -178,6 +181,13 @@ def _import(options: argparse.Namespace) -> None:
         dtype=options.dtype,
         unit_m=options.unit,
     )
+    files, boxes = read_labelled_scans(options.out)
+    points = [read_scan(file) for file in files[: doctor.MAX_SCANS]]
+    scans = [doctor.measure_scan(scan) for scan in points]
+    findings = doctor.examine_scans(scans, _sensor_frame(options), options.unit)
+    findings = findings or doctor.examine_boxes(points, boxes[: len(points)])
+    if findings:
+        print(doctor.format_findings(findings))
     print(format_summary(summary, options.out))
 
 
@@ -214,7 +224,7 @@ def _create_data(options: argparse.Namespace) -> None:
         for name, found in summary.classes.items():
             size = " x ".join(f"{length_m:g}" for length_m in found.size_m)
             print(f"{name}: {found.objects} objects, median size {size} m, bottom at {found.z_bottom_m:g} m")
-        print(f"next: KITTI_ROOT={options.root} lidar-rank train second_own_small")
+        print(f"next: KITTI_ROOT={quote(str(options.root))} lidar-rank train second_own_small")
     if summary.ignored:
         print("left out, unknown classes:", ", ".join(f"{name} {count}" for name, count in summary.ignored.items()))
 
@@ -252,6 +262,14 @@ def _add_evaluate(commands: Any) -> None:
         metavar="M",
         help="AP by distance instead of KITTI's difficulties, for scans without a camera: where bands begin, such as"
         " 0 30 50",
+    )
+    command.add_argument(
+        "--range",
+        type=float,
+        nargs=6,
+        metavar=("X_MIN", "Y_MIN", "Z_MIN", "X_MAX", "Y_MAX", "Z_MAX"),
+        help="what the detector sees, in metres in the LiDAR frame: objects outside, seen from above, count neither as"
+        " found nor as missed, as with point_cloud_range of the evaluator in a config. Needs calib/ beside label_dir",
     )
     command.add_argument(
         "--iou",
@@ -299,6 +317,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         drop_at_min_height=options.min_height == "le",
         sampling=options.sampling,
         bands_m=options.bands,
+        range_m=options.range,
     )
     unknown = set(overlaps if isinstance(overlaps, dict) else ()) - set(result.curves)
     if unknown:
@@ -486,10 +505,11 @@ def _sensor_frame(options: argparse.Namespace) -> Any:
 
 
 def _predict(options: argparse.Namespace) -> None:
-    from lidar_rank.scans import list_scans
+    from lidar_rank.scans import check_names_differ, list_scans
     from lidar_rank.weights import find_model
 
     files = list_scans(options.files)
+    check_names_differ(files)
     frame = _sensor_frame(options)
     config, checkpoint, loss = find_model(options.model, options.checkpoint, options.loss)
     check_before_import(config, loss)
@@ -551,7 +571,7 @@ def _doctor(options: argparse.Namespace) -> None:
     points = [frame.points_to_kitti(read_scan(file, **reading)) for file in examined]
     scans = [doctor.measure_scan(scan) for scan in points]
     print(doctor.format_measures(scans))
-    findings = doctor.examine_scans(scans) or doctor.examine_boxes(points, boxes[: len(points)])
+    findings = doctor.examine_scans(scans, frame, options.unit) or doctor.examine_boxes(points, boxes[: len(points)])
     print(doctor.format_findings(findings))
 
 
@@ -616,7 +636,7 @@ def _analyze(options: argparse.Namespace) -> None:
         options=options.cfg_options,
     )
     write_atomically(options.out, json.dumps(run.to_json()).encode())
-    print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {options.out} shows it")
+    print(f"{format_runs({options.out.stem: run.diagnosis})}\nlidar-rank report {quote(str(options.out))} shows it")
     if options.gradients:
         from lidar_rank.mm.diagnostics import format_gradients
 

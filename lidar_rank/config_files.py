@@ -1,10 +1,15 @@
-"""Where configs lie and which losses they take, read without the host, whose import takes seconds."""
+"""Where configs lie, which losses they take, and what they compute from those that they inherit.
+
+All without the host, whose import takes seconds. A config inherits values from its bases but no functions, so that the
+functions that several configs call are here.
+"""
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from copy import copy
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 LOSS_PREFIX: Final = "loss_"
 CONFIG_SUFFIXES: Final = (".py", ".json", ".yaml", ".yml")
@@ -101,3 +106,60 @@ def _bases(tree: ast.Module) -> list[str]:
             bases = ast.literal_eval(node.value)
             return [bases] if isinstance(bases, str) else list(bases)
     return []
+
+
+def within_range(pipeline: Sequence[Any], point_cloud_range: Sequence[float]) -> list[Any]:
+    """A copy of a pipeline in which every step that drops points or objects keeps those in a range.
+
+    Args:
+        pipeline: Steps of a data pipeline, which may hold steps themselves (``transforms``).
+        point_cloud_range: x, y, z minimum, then x, y, z maximum, in metres.
+    """
+    steps = [copy(step) for step in pipeline]
+    for step in steps:
+        if "point_cloud_range" in step:
+            step["point_cloud_range"] = list(point_cloud_range)
+        if "transforms" in step:
+            step["transforms"] = within_range(step["transforms"], point_cloud_range)
+    return steps
+
+
+def on_own_scans(base: Any, point_cloud_range: Sequence[float], train_pipeline: Sequence[Any]) -> dict[str, Any]:
+    """Settings that put a detector with anchors on labelled scans of one's own.
+
+    Args:
+        base: ``_base_`` of a config that inherits a detector and ``configs/_base_/data/own_scans.py``.
+        point_cloud_range: What the detector sees: x, y, z minimum, then x, y, z maximum, in metres.
+        train_pipeline: Steps that load and augment a training scan.
+
+    Returns:
+        The top-level settings of the config by name: of ``model`` what depends on the classes, the pipelines, data
+        loaders and evaluators, and which checkpoint is the best.
+    """
+    x_min, y_min, _, x_max, y_max, _ = point_cloud_range
+    head = {
+        "num_classes": len(base.own_classes),
+        "anchor_generator": {
+            "ranges": [[x_min, y_min, bottom_m, x_max, y_max, bottom_m] for bottom_m in base.own_bottoms_m],
+            "sizes": base.own_sizes,
+            "reshape_out": False,
+        },
+    }
+    train_steps = within_range(train_pipeline, point_cloud_range)
+    for step in train_steps:
+        if step["type"] == "ObjectSample":
+            step["db_sampler"] = {**step["db_sampler"], **base.own_samples}
+    test_steps = within_range(base.test_pipeline, point_cloud_range)
+    test_loader = {"dataset": {**base.own_dataset, "pipeline": test_steps}}
+    evaluator = {**base.own_ap, "point_cloud_range": list(point_cloud_range)}
+    return {
+        "model": {"bbox_head": head, "train_cfg": {"assigner": base.own_assigners}},
+        "train_pipeline": train_steps,
+        "test_pipeline": test_steps,
+        "train_dataloader": {"dataset": {"dataset": {**base.own_dataset, "pipeline": train_steps}}},
+        "val_dataloader": test_loader,
+        "test_dataloader": test_loader,
+        "val_evaluator": evaluator,
+        "test_evaluator": evaluator,
+        "default_hooks": {"checkpoint": {"save_best": base.own_best}},
+    }

@@ -1,6 +1,8 @@
 # SECOND on a patch of 38.4 m x 38.4 m with 0.1 m voxels and a thin network: trains on two CPU cores.
 _base_ = ["./second_kitti-car.py", "../_base_/schedules/small_scans.py"]
 
+from lidar_rank.config_files import within_range  # noqa: E402
+
 point_cloud_range = _base_.small_range
 voxel_size = [0.1, 0.1, 0.2]
 sparse_norm = dict(_base_.small_norm, type="BN1d")
@@ -30,17 +32,8 @@ model = dict(
 # On the scale of the errors of so short a training, not the authors' 0.02.
 loss_ghm = dict(model=dict(bbox_head=dict(loss_bbox=dict(mu=0.2))))
 
-
-def on_patch(pipeline):
-    for step in pipeline:
-        on_patch(step.get("transforms", []))
-        if "point_cloud_range" in step:
-            step.point_cloud_range = point_cloud_range
-    return pipeline
-
-
-train_pipeline = on_patch(_base_.train_pipeline)
-test_pipeline = on_patch(_base_.test_pipeline)
+train_pipeline = within_range(_base_.train_pipeline, point_cloud_range)
+test_pipeline = within_range(_base_.test_pipeline, point_cloud_range)
 train_dataloader = dict(batch_size=4, num_workers=1, dataset=dict(dataset=dict(pipeline=train_pipeline)))
 val_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(batch_size=4, dataset=dict(pipeline=test_pipeline))

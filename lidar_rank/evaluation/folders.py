@@ -17,6 +17,7 @@ from lidar_rank.kitti.labels import (
     read_kitti_labels,
     read_kitti_results,
 )
+from lidar_rank.kitti.range import describe_range, ignore_outside_range
 
 FRAME_CHOICES: Final = ("labels", "results")
 CHOICES_HELP: Final = (
@@ -37,6 +38,7 @@ def evaluate_folders(
     drop_at_min_height: bool = False,
     sampling: str | None = None,
     bands_m: Sequence[float] | None = None,
+    range_m: Sequence[float] | None = None,
 ) -> KittiResult:
     """Evaluate KITTI result files like the object benchmark, or by distance.
 
@@ -55,9 +57,12 @@ def evaluate_folders(
         drop_at_min_height: As in :func:`evaluate_kitti`.
         sampling: As there.
         bands_m: Where bands of distance begin, for scans without a camera; None evaluates by KITTI's difficulties.
+        range_m: x, y, z minimum, then x, y, z maximum of what the detector sees, in metres in the LiDAR frame. Objects
+            whose centre lies outside, seen from above, are ignored, as with ``point_cloud_range`` of the evaluator in a
+            config. Needs the calibrations, in ``calib`` beside ``label_dir``. None counts every object.
 
     Returns:
-        The result; its ``frame_choice`` says which frames were evaluated.
+        The result; its ``frame_choice`` and ``object_choice`` say which frames and objects were evaluated.
 
     Raises:
         FileNotFoundError: a folder or file is missing.
@@ -67,6 +72,8 @@ def evaluate_folders(
     chosen = _choose_frames(Path(label_dir), Path(result_dir), None if split is None else Path(split), frames)
     ground_truth = read_kitti_labels(Path(label_dir), chosen.frame_ids)
     detections = _with_frames(read_kitti_results(Path(result_dir), chosen.with_result), chosen.frame_ids)
+    if range_m is not None:
+        ground_truth = ignore_outside_range(ground_truth, Path(label_dir).parent / "calib", range_m)
     if bands_m is None:
         classes = tuple(MIN_OVERLAP) if classes is None else classes
         result = evaluate_kitti(
@@ -88,7 +95,7 @@ def evaluate_folders(
             edges_m=bands_m,
             sampling=sampling or "recall",
         )
-    return replace(result, frame_choice=chosen.description)
+    return replace(result, frame_choice=chosen.description, object_choice=describe_range(range_m))
 
 
 @dataclass(frozen=True)

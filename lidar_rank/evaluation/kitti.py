@@ -14,6 +14,7 @@ from lidar_rank.kitti.difficulty import DIFFICULTIES
 from lidar_rank.kitti.labels import KittiObjects
 
 LEVELS: Final = tuple(difficulty.name for difficulty in DIFFICULTIES)
+NO_AP: Final = "-"
 # Matchers by level and metric, of a class at an IoU threshold.
 Match: TypeAlias = Callable[[Overlaps, str, float], Mapping[tuple[str, str], Matcher]]
 
@@ -31,6 +32,7 @@ class KittiResult:
         num_frames: Frames evaluated.
         sampling: Where precision was sampled, see :func:`.precision_curve`.
         frame_choice: Which frames were evaluated, in words; set by :func:`evaluate_folders`.
+        object_choice: Which objects count, in words, where it is not all.
         levels: Names of the levels: KITTI's difficulties, or bands of distance.
     """
 
@@ -41,6 +43,7 @@ class KittiResult:
     num_frames: int
     sampling: str
     frame_choice: str = ""
+    object_choice: str = ""
     levels: tuple[str, ...] = LEVELS
 
     def ap_percent(self) -> dict[str, dict[str, dict[str, list[float]]]]:
@@ -245,23 +248,33 @@ def format_table(result: KittiResult) -> str:
             if extra_overlap == own_overlap:
                 continue
             label = f"{class_name} {name} @{extra_overlap or own_overlap}"
-            cells = zip(ap["R11"], ap["R40"], strict=True)
-            lines.append(f"{label:<24}" + "".join(f"{r11:>10.2f}{r40:>10.2f}" for r11, r40 in cells))
+            present = _has_objects(result, class_name)
+            cells = [
+                f"{r11:>10.2f}{r40:>10.2f}" if has_objects else f"{NO_AP:>10}" * 2
+                for r11, r40, has_objects in zip(ap["R11"], ap["R40"], present, strict=True)
+            ]
+            lines.append(f"{label:<24}" + "".join(cells))
     return "\n".join(lines + _notes(result))
 
 
+def _has_objects(result: KittiResult, class_name: str) -> list[bool]:
+    """Whether AP of each level means something; the benchmark prints 0 at a difficulty without objects."""
+    return [result.levels == LEVELS or curve.num_objects > 0 for curve in result.curves[class_name]["3d"]]
+
+
 def _notes(result: KittiResult) -> list[str]:
-    """Lines below the table: which frames were evaluated, and which classes have too few objects."""
+    """Lines below the table: which frames and objects were evaluated, and which classes have too few objects."""
     notes = [f"frames: {result.frame_choice}"] if result.frame_choice else []
+    if result.object_choice:
+        notes.append(f"objects: {result.object_choice}")
     counts = {
         f"{class_name} {level}": curve.num_objects
         for class_name, by_metric in result.curves.items()
         for level, curve in zip(result.levels, by_metric["3d"], strict=True)
     }
     few = [f"{name} {count}" for name, count in counts.items() if count < NUM_SAMPLES]
-    none = [name for name, count in counts.items() if not count]
-    if none and result.levels != LEVELS:
-        notes.append(f"no objects: {', '.join(none)}; their AP means nothing")
+    if not all(has_objects for class_name in result.curves for has_objects in _has_objects(result, class_name)):
+        notes.append(f"{NO_AP}: there is no object of the class, so that there is no AP")
     if few and result.sampling == "official":
         notes.append(f"objects: {', '.join(few)}; the benchmark's AP stays below 100 with fewer than {NUM_SAMPLES}")
     return notes

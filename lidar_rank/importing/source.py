@@ -13,6 +13,7 @@ from lidar_rank.geometry.boxes import wrap_angle
 from lidar_rank.kitti.files import parse_number
 from lidar_rank.scans.reading import SUFFIXES
 
+WAY_ON: Final = "unpack the export there, or name its tool with --from"
 MAX_TILT_RAD: Final = np.radians(5.0)
 Parsed = TypeVar("Parsed")
 
@@ -131,8 +132,10 @@ def read_json(path: Path, parse: Callable[[Any], Parsed], expected: str) -> Pars
     try:
         return parse(table)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
-        reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
-        raise ValueError(f"{path}: expected {expected}; {reason}") from None
+        reason = f"it has no {error}" if isinstance(error, KeyError) else "it holds something else"
+        raise ValueError(
+            f"{path}: expected {expected}; {reason}: export it again, or name its tool with --from"
+        ) from None
 
 
 def list_clouds(folder: Path) -> dict[str, Path]:
@@ -143,7 +146,7 @@ def list_clouds(folder: Path) -> dict[str, Path]:
         ValueError: two scans have one name.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}, in which the scans should lie")
+        raise FileNotFoundError(f"no folder {folder}, in which the scans should lie: {WAY_ON}")
     found: dict[str, Path] = {}
     clouds = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES]
     for path in sorted(clouds, key=lambda path: (_with_numbers(path.stem), path.name)):
@@ -187,7 +190,7 @@ def match_labels(
     scans = [SourceScan(path, read(labels[name])) for name, path in clouds.items() if name in labels]
     if not scans:
         raise FileNotFoundError(
-            f"none of {len(clouds)} scans has a label file; the first is {next(iter(clouds.values()))}"
+            f"none of {len(clouds)} scans has a label file, the first is {next(iter(clouds.values()))}: {WAY_ON}"
         )
     return Source(scans, [path for name, path in clouds.items() if name not in labels])
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lidar_rank.importing.source import (
+    WAY_ON,
     Source,
     SourceBox,
     SourceScan,
@@ -47,7 +48,9 @@ def read_cvat_supervisely(folder: Path) -> Source:
 def _read_project(folder: Path, *, from_cvat: bool) -> Source:
     datasets = sorted(path.parent for path in folder.rglob(CLOUD_FOLDER) if path.is_dir())
     if not datasets:
-        raise FileNotFoundError(f"no folder {CLOUD_FOLDER}/ in {folder} or below it, as Supervisely's projects have it")
+        raise FileNotFoundError(
+            f"no folder {CLOUD_FOLDER}/ in {folder} or below it, as Supervisely's projects have it: {WAY_ON}"
+        )
     return join_sources([_read_dataset(dataset, from_cvat=from_cvat) for dataset in datasets])
 
 

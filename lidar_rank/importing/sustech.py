@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lidar_rank.importing.source import (
+    WAY_ON,
     Source,
     SourceBox,
     join_sources,
@@ -33,7 +34,7 @@ def read_sustech(folder: Path) -> Source:
     """
     scenes = sorted(path.parent for path in folder.rglob(LABEL_FOLDER) if (path.parent / CLOUD_FOLDER).is_dir())
     if not scenes:
-        raise FileNotFoundError(f"no scene with {CLOUD_FOLDER}/ and {LABEL_FOLDER}/ in {folder} or below it")
+        raise FileNotFoundError(f"no scene with {CLOUD_FOLDER}/ and {LABEL_FOLDER}/ in {folder} or below it: {WAY_ON}")
     return join_sources([_read_scene(scene) for scene in scenes])
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import warnings
 from collections import Counter
@@ -282,4 +283,5 @@ def format_summary(summary: ImportSummary, out: Path | str) -> str:
         lines.append(f"{summary.tilted} boxes are tilted by more than 5 degrees: they are taken as upright")
     for message, count in summary.warnings.items():
         lines.append(message + (f" (the same of {count - 1} more scans)" if count > 1 else ""))
-    return "\n".join([*lines, f"next: lidar-rank doctor {out}, then lidar-rank create-data {out}"])
+    root = shlex.quote(str(out))
+    return "\n".join([*lines, f"next: lidar-rank doctor {root}, then lidar-rank create-data {root}"])

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import numpy as np
@@ -86,12 +87,23 @@ def label_of(classes: Sequence[str]) -> dict[str, int]:
 def measure_classes(
     classes: Sequence[str], names: Shaped[ndarray, " box"], lidar_boxes: Float[ndarray, "box 7"]
 ) -> dict[str, ClassStatistics]:
-    """Statistics of those classes that have objects, in the order of ``classes``."""
+    """Statistics of those classes that have objects, in the order of ``classes``.
+
+    Raises:
+        ValueError: the objects of a class are smaller than 1 cm, of which no anchors can be made.
+    """
     found = {}
     for name in classes:
         boxes = lidar_boxes[names == name]
         if len(boxes):
-            z_bottom_m, length_m, width_m, height_m = np.median(boxes[:, 2:6], axis=0).round(2).tolist()
+            median_m = np.median(boxes[:, 2:6], axis=0)
+            z_bottom_m, length_m, width_m, height_m = median_m.round(2).tolist()
+            if min(length_m, width_m, height_m) <= 0:
+                size = " x ".join(f"{side_m:.2g}" for side_m in median_m[1:])
+                raise ValueError(
+                    f"the median size of {name} is {size} m: is the unit of length another? 'lidar-rank import' takes"
+                    " it with --unit"
+                )
             found[name] = ClassStatistics(len(boxes), (length_m, width_m, height_m), z_bottom_m)
     return found
 
@@ -112,13 +124,16 @@ def read_statistics(root: Path | str) -> dict[str, ClassStatistics]:
     path = Path(root) / STATISTICS_NAME
     if not path.is_file():
         raise FileNotFoundError(
-            f"no {path}: prepare the root with 'lidar-rank create-data {root}', or name another one with KITTI_ROOT"
+            f"no {path}: prepare the root with 'lidar-rank create-data {quote(str(root))}', or name another one with"
+            " KITTI_ROOT"
         )
     try:
         found = {str(name): _statistics(**of_class) for name, of_class in json.loads(path.read_bytes()).items()}
         check_class_names(list(found), str(path))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged ({error}): run 'lidar-rank create-data {root}' again") from error
+        raise ValueError(
+            f"{path} is damaged ({error}): run 'lidar-rank create-data {quote(str(root))}' again"
+        ) from error
     return found
 
 

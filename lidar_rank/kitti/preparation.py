@@ -20,6 +20,7 @@ from lidar_rank.geometry.points import points_in_boxes
 from lidar_rank.kitti.calibration import Calibration, read_calibration
 from lidar_rank.kitti.classes import (
     DONT_CARE,
+    LIST_NAME,
     STATISTICS_NAME,
     ClassStatistics,
     measure_classes,
@@ -109,6 +110,13 @@ def prepare_kitti(
     annotated, ignored = _annotate(root, splits, image_size, progress)
     has_camera = _has_camera(root, annotated.values())
     train = set(splits.get("train", []))
+    classes = _measure_classes(root, [annotated[frame] for frame in splits.get("train", annotated)])
+    if train and not classes and not has_camera:
+        there = f"; the labels have {', '.join(f'{count} {name}' for name, count in ignored.items())}"
+        raise ValueError(
+            f"{root}: no training frame has an object of the classes {', '.join(read_classes(root))}"
+            f"{there if ignored else ''}: correct {root / LIST_NAME} or the labels"
+        )
     tasks = {frame: _Task(root, annotated[frame], in_database=frame in train) for frame in annotated}
     _make_folders(root, annotated.values(), with_database=bool(train))
     (root / STATISTICS_NAME).unlink(missing_ok=True)
@@ -121,7 +129,6 @@ def prepare_kitti(
             (root / name).unlink(missing_ok=True)
         _run(pending, journal, jobs, progress)
     counts = {frame: journal.records[task.key].points_in_objects for frame, task in tasks.items()}
-    classes = _measure_classes([annotated[frame] for frame in splits.get("train", annotated)])
     if classes:
         write_statistics(root, classes)
     return PreparationSummary(
@@ -247,6 +254,11 @@ def _annotate(
     annotated = {}
     for frame in tqdm(frames, desc="checking", unit="frame", disable=not progress):
         check_points_size(frame.points_path)
+        if not frame.points_path.stat().st_size:
+            raise ValueError(
+                f"{frame.points_path}: the scan is empty: copy it again, or take frame {frame.name} out of the lists in"
+                " ImageSets"
+            )
         start, stop = bounds[frame.name] if frame.is_labelled else (0, 0)
         calibration = read_calibration(frame.calibration_path)
         annotated[frame] = AnnotatedFrame(
@@ -272,10 +284,13 @@ def _has_camera(root: Path, annotated: Collection[AnnotatedFrame]) -> bool:
     return next(iter(by_camera))
 
 
-def _measure_classes(annotated: Sequence[AnnotatedFrame]) -> dict[str, ClassStatistics]:
+def _measure_classes(root: Path, annotated: Sequence[AnnotatedFrame]) -> dict[str, ClassStatistics]:
     names = np.concatenate([each.labels.name[each.object_rows] for each in annotated])
     boxes = np.concatenate([each.lidar_boxes for each in annotated])
-    return measure_classes(annotated[0].classes, names, boxes)
+    try:
+        return measure_classes(annotated[0].classes, names, boxes)
+    except ValueError as error:
+        raise ValueError(f"{root}: {error}") from None
 
 
 def _image_size(frame: Frame, calibration: Calibration, default: tuple[int, int] | None) -> tuple[int, int] | None:

@@ -54,8 +54,8 @@ def check_start(model: torch.nn.Module, classes: Sequence[str], start: ShippedMo
     """
     if len(classes) != len(start.classes):
         raise ValueError(
-            f"{start.name} finds {len(start.classes)} classes ({', '.join(start.classes)}), and this config"
-            f" {len(classes)} ({', '.join(classes)}): start from a model with as many, or without --init"
+            f"the numbers of classes differ: {start.name} has {len(start.classes)} ({', '.join(start.classes)}), and"
+            f" this config {len(classes)} ({', '.join(classes)}): start from a model with as many, or without --init"
         )
     try:
         check_fits(model, read_weights(start.weights), start.name)

@@ -3,6 +3,7 @@
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from lidar_rank.kitti import join_frames, objects_from_lidar, read_calibration, 
 from lidar_rank.kitti.infos import read_image_sizes
 from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.kitti.predictions import objects_without_camera
-from lidar_rank.kitti.range import ignore_outside_range
+from lidar_rank.kitti.range import describe_range, ignore_outside_range
 from lidar_rank.kitti.root import Frame
 from lidar_rank.mm.registry import METRICS
 from lidar_rank.page import Results
@@ -116,6 +117,7 @@ class ScanAP(BaseMetric):
         if self.point_cloud_range is not None:
             objects = ignore_outside_range(objects, folder / "calib", self.point_cloud_range)
         result = self.evaluate_objects(objects, detections)
+        result = replace(result, object_choice=describe_range(self.point_cloud_range))
         self.compared = Results(
             files=tuple(Path(lidar_path).absolute() for lidar_path, *_ in results),
             is_3d=True,

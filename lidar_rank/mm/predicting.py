@@ -1,8 +1,10 @@
 """Detection in single scans, as ``lidar-rank predict`` and :func:`lidar_rank.predict` do it."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +20,7 @@ from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import Calibration, objects_from_lidar, read_calibration, read_kitti_labels
 from lidar_rank.kitti.files import write_atomically
+from lidar_rank.kitti.predictions import objects_without_camera
 from lidar_rank.mm.checkpoints import check_fits, read_weights
 from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.registry import MODELS
@@ -26,6 +29,7 @@ from lidar_rank.predictions import Detections, write_detections
 from lidar_rank.scans import SensorFrame, read_scan
 from lidar_rank.weights import find_model
 
+HIGHEST_INTENSITY: Final = 1.5  # networks learn from 0 to 1
 UNOFFICIAL_MIN_OVERLAP: Final = 0.5  # for classes of which the benchmark has none
 
 
@@ -137,6 +141,13 @@ def predict(
     points = _checked(points)
     frame = frame or SensorFrame()
     moved = frame.points_to_kitti(points)
+    highest = moved[:, 3].max(initial=0)
+    if highest > HIGHEST_INTENSITY:
+        warnings.warn(
+            f"intensities reach {highest:g}, and networks expect 0 to 1: say by which factor they differ"
+            " (SensorFrame(intensity_scale=...), --intensity-scale)",
+            stacklevel=2,
+        )
     angles = detector.view_angles_rad if full_circle else np.zeros(1)
     views = [_crop(_turn(moved, -angle), detector.range_m) for angle in angles]
     seen = [(view, angle) for view, angle in zip(views, angles, strict=True) if len(view)]
@@ -174,20 +185,21 @@ def _turn_boxes(boxes: np.ndarray, angle_rad: float) -> np.ndarray:
 
 
 def _run(detector: Detector, views: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Boxes (n, 7), scores and labels of each view."""
+    """Boxes (n, 7), scores and labels of each view.
+
+    Sizes overflow where points are unlike those of the training; such boxes are nowhere.
+    """
     samples = [
         Det3DDataSample(metainfo={"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": Box3DMode.LIDAR}) for _ in views
     ]
     inputs: dict[str, Any] = {"points": [torch.from_numpy(np.ascontiguousarray(view)) for view in views]}
     results = detector.model.test_step({"inputs": inputs, "data_samples": samples})
     instances = [result.pred_instances_3d.to("cpu") for result in results]
+    found = [(one.bboxes_3d.tensor[:, :7].double(), one.scores_3d.double(), one.labels_3d) for one in instances]
+    usable = [boxes.isfinite().all(dim=1) for boxes, _, _ in found]
     return [
-        (
-            instance.bboxes_3d.tensor[:, :7].double().numpy(),
-            instance.scores_3d.double().numpy(),
-            instance.labels_3d.numpy(),
-        )
-        for instance in instances
+        (boxes[kept].numpy(), scores[kept].numpy(), labels[kept].numpy())
+        for (boxes, scores, labels), kept in zip(found, usable, strict=True)
     ]
 
 
@@ -252,14 +264,15 @@ def predict_files(
         is_folder = calibrations is not None and calibrations.is_dir()
         calib = calibrations / f"{file.stem}.txt" if calibrations is not None and is_folder else calibrations
         calibration = None if calib is None else read_calibration(calib)
-        write_detections(out, file.stem, found, points, reach_m, calibration=calibration, image_size=image_size)
+        of_camera = calibration if calibration is not None and calibration.has_camera else None
+        write_detections(out, file.stem, found, points, reach_m, calibration=of_camera, image_size=image_size)
         if page:
             scenes.append(_scene(file, points, found, detector, labels, calibration, image_size))
         if len(files) == 1:
             print(found.format_table())
         tqdm.write(f"{file}: {len(found)} boxes, {out / file.stem}.png shows them")
         if not len(found):
-            tqdm.write(_why_nothing(detector, frame or SensorFrame(), points, min_score))
+            tqdm.write(_why_nothing(detector, frame or SensorFrame(), file, points, min_score))
     if page:
         shown = render_page(scenes, "Detections of lidar_rank", ["predictions"], min_overlap=_min_overlap(detector))
         write_atomically(out / "index.html", shown.text.encode())
@@ -275,18 +288,22 @@ def _scene(
     calibration: Calibration | None,
     image_size: tuple[int, int],
 ) -> Scene:
-    """A scan for the page; with labels only the boxes that the camera sees, because only those are labelled."""
+    """A scan for the page; with labels and a camera only the boxes that it sees, because only those are labelled."""
     if labels is None or calibration is None:
         return scene_of_detections(file.stem, points, found)
-    boxes = (found.lidar_boxes, found.names)
+    boxes = (file.stem, found.lidar_boxes, found.names)
+    if calibration.has_camera:
+        detections = objects_from_lidar(*boxes, calibration, image_size, scores=found.scores)
+    else:
+        detections = objects_without_camera(*boxes, scores=found.scores, calibration=calibration)
     results = Results(
         files=(file,),
         is_3d=True,
-        has_difficulties=True,
+        has_difficulties=calibration.has_camera,
         min_overlap=_min_overlap(detector),
         sampling="official",
         objects=read_kitti_labels(labels, [file.stem]),
-        detections=objects_from_lidar(file.stem, *boxes, calibration, image_size, scores=found.scores),
+        detections=detections,
     )
     return SceneReader([results]).scene(file.stem, points, calibration)
 
@@ -295,12 +312,13 @@ def _min_overlap(detector: Detector) -> dict[str, float]:
     return {name: MIN_OVERLAP.get(name, UNOFFICIAL_MIN_OVERLAP) for name in detector.classes}
 
 
-def _why_nothing(detector: Detector, frame: SensorFrame, points: np.ndarray, min_score: float) -> str:
+def _why_nothing(detector: Detector, frame: SensorFrame, file: Path, points: np.ndarray, min_score: float) -> str:
     """What to look at when nothing was found."""
     moved = frame.points_to_kitti(points)
     reach_m, low_m, high_m = detector.range_m[3], detector.range_m[2], detector.range_m[5]
     seen = (np.hypot(moved[:, 0], moved[:, 1]) < reach_m) & (moved[:, 2] > low_m) & (moved[:, 2] < high_m)
     return (
         f"  {seen.sum()} of {len(points)} points lie within the network's {reach_m:g} m and {low_m:g} m to {high_m:g} m"
-        f" of height; no box scores {min_score:g}. Check --height, --rotate-z and --intensity-scale, or lower --score"
+        f" of height; no box scores {min_score:g}. 'lidar-rank doctor {quote(str(file))}' says what differs from"
+        " KITTI's scans and which option mends it; --score lowers the limit"
     )

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from mmengine.logging import MMLogger
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs
 from lidar_rank.analysis import Diagnosis
+from lidar_rank.kitti.preparation import INFO_NAMES
 from lidar_rank.mm.checkpoints import SHIPPED, check_checkpoints, check_start
 from lidar_rank.mm.configs import check_warm_up, load_config, training_settings
 from lidar_rank.mm.console import AnnounceHook, ConsoleRunner, show_less
@@ -320,6 +322,13 @@ def _how_to_give_data(cfg: Config, dataset: dict) -> str:
     variables = {os.environ.get(name, default): name for name, default in _VARIABLE.findall(cfg.text)}
     given = [name for value, name in variables.items() if value and root.startswith(value)]
     other_root = f"name another root with {given[0]}=DIR" if given else f"put the data set, or a link to it, at {root}"
+    split = next((split for split, name in INFO_NAMES.items() if name == dataset["ann_file"]), None)
+    frames = Path(root, "ImageSets", f"{split}.txt")
+    if split and frames.parent.is_dir() and not frames.is_file():
+        return (
+            f"The root has no such frames: list some in {frames}, then run 'lidar-rank create-data {shlex.quote(root)}'"
+            " again ('lidar-rank import' holds frames back with --val)"
+        )
     if dataset["ann_file"].endswith(".pkl"):
-        return f"Prepare the data set with 'lidar-rank create-data {root}', or {other_root}"
+        return f"Prepare the data set with 'lidar-rank create-data {shlex.quote(root)}', or {other_root}"
     return f"{other_root[0].upper()}{other_root[1:]}"

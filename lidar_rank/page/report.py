@@ -20,6 +20,15 @@ from lidar_rank.shapes import Float
 MAX_SCANS: Final = 100
 # Settings that say where a run was, not what it did.
 NOT_COMPARED: Final = ("work_dir", "load_from", "resume", "launcher", "data_root", "auto_scale_lr", "env_cfg", "vis")
+# Columns that tell the objects of one data set from those of another; without a camera all image boxes are 0.
+WHERE_OBJECTS_ARE: Final = ("bbox_px", "location_m")
+AP_HINTS: Final = {
+    "kitti": "KITTI's AP at 40 recalls, for the easy, moderate and hard objects; 3d is the overlap of volumes, bev that"
+    " seen from above, bbox that in the image, aos bbox with the heading.",
+    "lidar": "AP at 40 recalls, for all objects and in bands of distance; 3d is the overlap of volumes, bev that seen"
+    " from above.",
+    "coco": "COCO's AP is that of its own names.",
+}
 PAIRS: Final = {
     "foreground_background": "F-B: object and background",
     "positive_negative": "P-N: object and all else, by class",
@@ -101,7 +110,9 @@ def _common_frames(own: Results, first: Results) -> list[str]:
     pairs = [(index, position[name]) for index, name in enumerate(own.objects.frame_ids) if name in position]
     for pair in pairs:
         tables = [results.objects.frame(index) for results, index in zip((own, first), pair, strict=True)]
-        if own.is_3d != first.is_3d or not np.array_equal(tables[0].bbox_px, tables[1].bbox_px):
+        if own.is_3d != first.is_3d or not all(
+            np.array_equal(getattr(tables[0], column), getattr(tables[1], column)) for column in WHERE_OBJECTS_ARE
+        ):
             return []
     return [own.objects.frame_ids[index] for index, _ in pairs]
 
@@ -122,11 +133,13 @@ def _sections(runs: Mapping[str, Run], notes: Sequence[str]) -> str:
         name: measure(run.results) for name, run in runs.items() if run.results is not None and run.results.files
     }
     diagnoses = {name: run.diagnosis for name, run in runs.items()}
+    has_difficulties = any(run.results is not None and run.results.has_difficulties for run in runs.values())
+    counted = "objects of moderate difficulty" if has_difficulties else "all objects"
     sections = [
         ("Average precision", _ap_table(diagnoses)),
-        ("What a better ranking could still win", _ranking_table(measures)),
+        ("What a better ranking could still win", _ranking_table(measures, counted)),
         ("Precision and recall", _precision_charts(runs, measures)),
-        ("AP by distance", _distance_tables(measures)),
+        ("AP by distance", _distance_tables(measures, counted)),
         ("Reversed pairs", _pairs_table(diagnoses)),
         ("Distributions", _distribution_charts(diagnoses)),
         ("Settings that differ", _settings_table(runs)),
@@ -155,11 +168,9 @@ def _ap_table(runs: Mapping[str, Diagnosis]) -> str:
     for label, cells in rows.items():
         groups = [[cells.get(f"{name}/{difficulty}", math.nan) for name in runs] for difficulty in difficulties]
         body.append([label, *(cell for group in groups for cell in _best_is_marked(group))])
-    hint = (
-        "<p>KITTI's AP at 40 recalls, for the easy, moderate and hard objects; 3d is the overlap of volumes, bev that"
-        " seen from above, bbox that in the image, aos bbox with the heading. COCO's AP is that of its own names.</p>"
-    )
-    return _table(header, body) + hint
+    sources = {metric.partition("/")[0] for run in runs.values() for metric in run.metrics}
+    hints = [hint for source, hint in AP_HINTS.items() if source in sources]
+    return _table(header, body) + "".join(f"<p>{hint}</p>" for hint in hints)
 
 
 def _split_metric(metric: str) -> tuple[str, str]:
@@ -178,7 +189,7 @@ def _best_is_marked(values: Sequence[float]) -> list[str]:
     return [_Best(cell) if value == best else cell for value, cell in zip(values, cells, strict=True)]
 
 
-def _ranking_table(runs: Mapping[str, Mapping[str, ClassMeasures]]) -> str:
+def _ranking_table(runs: Mapping[str, Mapping[str, ClassMeasures]], counted: str) -> str:
     rows = [
         [
             f"{class_name}, {name}",
@@ -191,9 +202,8 @@ def _ranking_table(runs: Mapping[str, Mapping[str, ClassMeasures]]) -> str:
         if (own := measures.get(class_name))
     ]
     hint = (
-        "<p>The same boxes, ranked by their score and by their true overlap with an object: 3D IoU and moderate"
-        " difficulty in scans, IoU in images. The difference is what scores lose, the rest to 100 what was not"
-        " found.</p>"
+        f"<p>AP of {counted}, by 3D IoU in scans, by IoU in images: the same boxes, ranked by their score and by their"
+        " true overlap with an object. The difference is what scores lose, the rest to 100 what was not found.</p>"
     )
     return _table(["AP %", "by score", "by true overlap", "difference"], rows) + hint if rows else ""
 
@@ -223,7 +233,7 @@ def _recall_and_precision(measures: ClassMeasures) -> tuple[Float[ndarray, " rec
     return recall[:reached], precision[:reached]
 
 
-def _distance_tables(runs: Mapping[str, Mapping[str, ClassMeasures]]) -> str:
+def _distance_tables(runs: Mapping[str, Mapping[str, ClassMeasures]], counted: str) -> str:
     tables = []
     for class_name in _classes(runs):
         having = {name: measures[class_name] for name, measures in runs.items() if class_name in measures}
@@ -237,10 +247,7 @@ def _distance_tables(runs: Mapping[str, Mapping[str, ClassMeasures]]) -> str:
             values = [own.ap_percent if own.num_objects else math.nan for own in columns]
             rows.append([label, str(columns[0].num_objects), *_best_is_marked(values)])
         tables.append(_table([f"{class_name}, AP %", "objects", *by_distance], rows))
-    hint = (
-        "<p>3D AP at 40 recalls by the distance of objects and boxes, for moderate difficulty where a camera gives"
-        " difficulties.</p>"
-    )
+    hint = f"<p>3D AP of {counted} at 40 recalls, by the distance of objects and boxes.</p>"
     return "".join(tables) + hint if tables else ""
 
 

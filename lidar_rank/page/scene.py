@@ -94,7 +94,7 @@ class Scene:
         points: x, y, z in metres and intensity; None for images, or where the scan is missing.
         objects: None where there are no labels.
         picture: Of the camera.
-        projection: Points of the scan to pixels of the picture's original.
+        projection: Points of the scan to pixels of the picture's original; None without a camera.
         note: What is missing.
     """
 
@@ -164,7 +164,7 @@ class SceneReader:
     ) -> Scene:
         """The scene of a scan that has been read."""
         predictions, objects = self._boxes(name, calibration)
-        projection = calibration.projections[2] @ calibration.lidar_to_camera_matrix
+        projection = calibration.projection @ calibration.lidar_to_camera_matrix if calibration.has_camera else None
         return Scene(name, predictions, points, objects, picture, projection, note)
 
     def _image(self, name: str, file: Path) -> Scene:

@@ -10,6 +10,7 @@ from lidar_rank.lazy import load_on_use
 _MODULE_OF: Final = {
     "Finding": "doctor",
     "SensorFrame": "frame",
+    "check_names_differ": "reading",
     "examine_boxes": "doctor",
     "examine_scans": "doctor",
     "find_ground": "ground",

@@ -12,11 +12,12 @@ from numpy import ndarray
 
 from lidar_rank.geometry import points_in_boxes
 from lidar_rank.geometry.boxes import wrap_angle
-from lidar_rank.scans.frame import KITTI_HEIGHT_M
+from lidar_rank.scans.frame import KITTI_HEIGHT_M, SensorFrame
 from lidar_rank.scans.ground import Ground, find_ground
 from lidar_rank.shapes import Float
 
 MEDIAN_RANGE_M: Final = (1.5, 60.0)  # KITTI: 4.0 to 14.3
+FAR_FROM_ORIGIN: Final = 10.0  # of the middle of the points, in their median distances from it; KITTI: below 1
 HEIGHT_TOLERANCE_M: Final = 0.55  # KITTI: 1.34 to 2.23 in a scan
 HEIGHT_TOLERANCE_OF_MANY_M: Final = 0.3  # of the median of five scans and more
 MANY: Final = 5
@@ -56,7 +57,9 @@ class Scan:
 
     Attributes:
         count: Number of points.
-        median_range_m: Median distance from the sensor.
+        median_range_m: Median distance from the origin, which should be the sensor.
+        middle_m: Median x and y.
+        spread_m: Median distance from there.
         ground: By the axis that is taken as up, such as ``"-y"``.
         intensity: 1 %, 50 % and 99 % quantiles and the maximum.
         gap_deg: Median angle between neighbouring points of a column; NaN where there are none.
@@ -68,6 +71,8 @@ class Scan:
 
     count: int
     median_range_m: float
+    middle_m: Float[ndarray, "2"]
+    spread_m: float
     ground: dict[str, Ground | None]
     intensity: Float[ndarray, "4"]
     gap_deg: float
@@ -91,6 +96,7 @@ _UP: Final = {
 def measure_scan(points: Float[ndarray, "point 4"]) -> Scan:
     """Measure a scan: x, y, z in metres and intensity."""
     horizontal = np.hypot(points[:, 0], points[:, 1])
+    middle_m = np.median(points[:, :2], axis=0)
     azimuth_deg = np.degrees(np.arctan2(points[:, 1], points[:, 0]))
     elevation_deg = np.degrees(np.arctan2(points[:, 2], horizontal))
     in_front = horizontal[np.abs(azimuth_deg) < FIELD_OF_VIEW_DEG / 2]
@@ -99,6 +105,8 @@ def measure_scan(points: Float[ndarray, "point 4"]) -> Scan:
     return Scan(
         count=len(points),
         median_range_m=float(np.median(horizontal)),
+        middle_m=middle_m,
+        spread_m=float(np.median(np.hypot(*(points[:, :2] - middle_m).T))),
         ground={
             up: find_ground(points[:, list(columns)] * np.array([1, 1, sign], np.float32))
             for up, (columns, sign) in _UP.items()
@@ -131,28 +139,45 @@ def _covered(azimuth_deg: ndarray) -> tuple[float, float]:
     return float(wrap_angle(start + width / 2, -180.0, 360.0)), float(width)
 
 
-def examine_scans(scans: Sequence[Scan]) -> list[Finding]:
+def examine_scans(scans: Sequence[Scan], frame: SensorFrame | None = None, unit_m: float = 1.0) -> list[Finding]:
     """Compare scans of one sensor with KITTI's; the medians over the scans count.
 
     A finding that makes the others meaningless, such as another unit of length, is returned alone.
+
+    Args:
+        scans: Measures of scans that were moved into KITTI's frame.
+        frame: From which frame; the remedies name options that replace its values.
+        unit_m: Unit of length with which they were read.
     """
+    frame = frame or SensorFrame()
+    distance = np.median([np.hypot(*scan.middle_m) / scan.spread_m for scan in scans if scan.spread_m] or [0.0])
+    if distance > FAR_FROM_ORIGIN:
+        x_m, y_m = np.median([scan.middle_m for scan in scans], axis=0)
+        return [
+            Finding(
+                f"the points lie around x = {x_m:.0f}, y = {y_m:.0f}",
+                "around the sensor, which is the origin",
+                "subtract the sensor's position from the points",
+            )
+        ]
     range_m = float(np.median([scan.median_range_m for scan in scans]))
     if not MEDIAN_RANGE_M[0] < range_m < MEDIAN_RANGE_M[1]:
-        unit = min((0.01, 0.001, 1000.0), key=lambda factor: abs(np.log(range_m * factor / 10)))
+        unread = range_m / unit_m
+        unit = min((1.0, 0.01, 0.001, 1000.0), key=lambda factor: abs(np.log(unread * factor / 10)))
         return [
             Finding(
                 f"the median distance of the points is {range_m:g} m",
                 "4 to 14 m",
-                f"the unit of length is another: --unit {unit:g} makes it {range_m * unit:.1f} m",
+                f"the unit of length is another: --unit {unit:g} makes it {unread * unit:.1f} m",
             )
         ]
     upright = _examine_up_axis(scans)
     if upright:
         return upright
     return [
-        *_examine_height(scans),
-        *_examine_direction(scans),
-        *_examine_intensity(scans),
+        *_examine_height(scans, frame),
+        *_examine_direction(scans, frame),
+        *_examine_intensity(scans, frame),
         *_examine_beams(scans),
         *_examine_density(scans),
     ]
@@ -189,7 +214,7 @@ def _pointing_up(axis: str, scans: Sequence[Scan]) -> str:
     return positive if heights and np.median(heights) > 0 else f"-{positive}"
 
 
-def _examine_height(scans: Sequence[Scan]) -> list[Finding]:
+def _examine_height(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     grounds = [ground for scan in scans if (ground := scan.ground["z"])]
     if not grounds:
         return [
@@ -203,8 +228,11 @@ def _examine_height(scans: Sequence[Scan]) -> list[Finding]:
     height_m = float(np.median([ground.height_m for ground in grounds]))
     tolerance_m = HEIGHT_TOLERANCE_OF_MANY_M if len(grounds) >= MANY else HEIGHT_TOLERANCE_M
     if abs(height_m - KITTI_HEIGHT_M) > tolerance_m:
+        own_height_m = height_m + frame.height_m - KITTI_HEIGHT_M
         findings.append(
-            Finding(f"the sensor is {height_m:.2f} m above the road", f"{KITTI_HEIGHT_M} m", f"--height {height_m:.2f}")
+            Finding(
+                f"the sensor is {height_m:.2f} m above the road", f"{KITTI_HEIGHT_M} m", f"--height {own_height_m:.2f}"
+            )
         )
     tilt_deg = float(np.median([ground.tilt_deg for ground in grounds]))
     if tilt_deg > MAX_TILT_DEG:
@@ -218,20 +246,21 @@ def _examine_height(scans: Sequence[Scan]) -> list[Finding]:
     return findings
 
 
-def _examine_direction(scans: Sequence[Scan]) -> list[Finding]:
+def _examine_direction(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     centre_deg, width_deg = max((scan.azimuth_deg for scan in scans), key=lambda covered: covered[1])
     if width_deg > 270 or abs(centre_deg) < 30:
         return []
+    turn_deg = np.degrees(wrap_angle(frame.rotate_z_rad - np.radians(centre_deg)))
     return [
         Finding(
             f"the points lie in a sector of {width_deg:.0f} degrees around the direction {centre_deg:.0f} degrees",
             "around x, 0 degrees",
-            f"if the vehicle drives there: --rotate-z {-centre_deg:.0f}",
+            f"if the vehicle drives there: --rotate-z {turn_deg:.0f}",
         )
     ]
 
 
-def _examine_intensity(scans: Sequence[Scan]) -> list[Finding]:
+def _examine_intensity(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     _, median, high, highest = np.median([scan.intensity for scan in scans], axis=0)
     expected = "0 to 1, median 0.18 to 0.32"
     if highest == 0:
@@ -239,17 +268,16 @@ def _examine_intensity(scans: Sequence[Scan]) -> list[Finding]:
     if highest > 1.5:
         # Sensors count in 8 or 16 bits, or in per cent.
         scale = 1 / min(limit for limit in (100, 255, 4095, 65535, np.inf) if highest <= limit)
-        scale = scale or 0.3 / median
+        scale = (scale or 0.3 / median) * frame.intensity_scale
         return [Finding(f"intensities reach {highest:g}", expected, f"--intensity-scale {scale:.3g}")]
     if high < 0.1:
-        return [
-            Finding(f"99 % of the intensities are below {high:.3g}", expected, f"--intensity-scale {0.6 / high:.3g}")
-        ]
+        scale = 0.6 / high * frame.intensity_scale
+        return [Finding(f"99 % of the intensities are below {high:.3g}", expected, f"--intensity-scale {scale:.3g}")]
     return []
 
 
 def _examine_beams(scans: Sequence[Scan]) -> list[Finding]:
-    gap_deg = float(np.nanmedian([scan.gap_deg for scan in scans])) if scans else np.nan
+    gap_deg = _median_gap(scans)
     if not gap_deg > MAX_GAP_DEG:
         return []
     low_deg, high_deg = np.median([scan.elevation_deg for scan in scans], axis=0)
@@ -276,6 +304,12 @@ def _examine_density(scans: Sequence[Scan]) -> list[Finding]:
             "give whole scans, not reduced ones; otherwise train on scans of this sensor",
         )
     ]
+
+
+def _median_gap(scans: Sequence[Scan]) -> float:
+    """Median angle between beams in degrees; NaN where no scan has two points above each other."""
+    gaps_deg = [scan.gap_deg for scan in scans if np.isfinite(scan.gap_deg)]
+    return float(np.median(gaps_deg)) if gaps_deg else np.nan
 
 
 # What may be wrong with boxes, and the change that undoes it.
@@ -360,6 +394,7 @@ def format_measures(scans: Sequence[Scan]) -> str:
     """Return a table for people: what was measured, beside what KITTI's scans have."""
     grounds = [ground for scan in scans if (ground := scan.ground["z"])]
     height_m = f"{np.median([ground.height_m for ground in grounds]):.2f} m" if grounds else "no road found"
+    gap_deg = _median_gap(scans)
     intensity = np.median([scan.intensity for scan in scans], axis=0)
     low_deg, high_deg = np.median([scan.elevation_deg for scan in scans], axis=0)
     bands = np.median([scan.points_in_bands for scan in scans], axis=0)
@@ -369,7 +404,7 @@ def format_measures(scans: Sequence[Scan]) -> str:
         ("median distance", f"{np.median([scan.median_range_m for scan in scans]):.1f} m", "4 to 14 m"),
         ("height above the road", height_m, f"{KITTI_HEIGHT_M} m"),
         ("intensity, median and highest", f"{intensity[1]:.3g}, {intensity[3]:.3g}", "0.28, 0.99"),
-        ("angle between beams", f"{np.nanmedian([scan.gap_deg for scan in scans]):.2f} deg", "0.36 deg"),
+        ("angle between beams", "unknown" if np.isnan(gap_deg) else f"{gap_deg:.2f} deg", "0.36 deg"),
         ("elevation", f"{low_deg:.0f} to {high_deg:.0f} deg", "-19 to 3 deg"),
         ("directions", f"{np.median([scan.azimuth_deg[1] for scan in scans]):.0f} deg", "360 deg"),
         ("within the network's range", f"{100 * np.median([scan.share_in_range for scan in scans]):.0f} %", "97 %"),

@@ -35,15 +35,15 @@ def read_scan(
 
     Args:
         path: The file; its suffix decides the format.
-        columns: Names of the columns of a file that does not name them, such as ``("x", "y", "z", "intensity")``.
-            Default: four columns as KITTI's, or five or six with ``ring`` and ``time``. For ``.bin`` files
-            the number of columns is recognised.
+        columns: Names of all columns in their order, such as ``("x", "y", "z", "intensity")``. Default: as the file
+            names them, else four columns as KITTI's, or five or six with ``ring`` and ``time``. For ``.bin`` files the
+            number of columns is recognised.
         dtype: ``"float32"`` or ``"float64"`` for a ``.bin`` file; by default it is recognised.
         unit_m: Length of the file's unit in metres, such as 0.001.
 
     Returns:
         x, y, z in metres, in the axes of the file, and the intensity as in the file, or 0 where it has none (with a
-        warning).
+        warning), or where it is not finite (with a warning).
         Points with a coordinate that is not finite, as organised clouds have them where no echo returned, are left out
         (with a warning).
 
@@ -61,29 +61,32 @@ def read_scan(
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"{path}: a scan is read from {', '.join(SUFFIXES)} files, got {path.suffix or 'no suffix'}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path}: the file is empty")
+        raise ValueError(f"{path}: the file is empty: export or copy it again, or remove it")
     if columns is not None:
         _check_columns(columns)
     if path.suffix.lower() == ".bin":
         return _points(path, _read_binary(path, columns, dtype), unit_m)
     try:
         table = _READERS[path.suffix.lower()](path)
-        named = table if isinstance(table, dict) else _named(table, columns)
     except ImportError as error:
         raise ImportError(f"{path}: {error.name} reads such files: pip install 'lidar_rank[scans]'") from error
     except (OSError, MemoryError):
         raise
     except Exception as error:  # each reader has errors of its own for damaged files
-        raise ValueError(f"{path}: cannot be read as {path.suffix}: {error}") from error
-    return _points(path, named, unit_m)
+        reason = " ".join(str(error).split())  # of several lines, from some readers
+        raise ValueError(
+            f"{path}: cannot be read as {path.suffix}: {reason}: export or copy the file again, or remove it"
+        ) from error
+    return _points(path, _named(path, table, columns), unit_m)
 
 
 def list_scans(paths: Sequence[Path]) -> list[Path]:
     """List scans: the files among ``paths``, and those in the folders among them, in the order of their names.
 
+    A file that is named twice is listed once.
+
     Raises:
         FileNotFoundError: a path does not exist, or a folder holds no scan.
-        ValueError: two scans have the same name, so that their results would be the same files.
     """
     files: list[Path] = []
     for path in paths:
@@ -96,11 +99,25 @@ def list_scans(paths: Sequence[Path]) -> list[Path]:
             files.append(path)
         else:
             raise FileNotFoundError(f"no scan at {path}")
+    once: dict[Path, Path] = {}
+    for file in files:
+        once.setdefault(file.resolve(), file)
+    return list(once.values())
+
+
+def check_names_differ(files: Sequence[Path]) -> None:
+    """Check that results which are named after scans have names of their own.
+
+    Raises:
+        ValueError: two scans have the same name.
+    """
     by_name: dict[str, Path] = {}
     for file in files:
-        if by_name.setdefault(file.stem, file) != file:
-            raise ValueError(f"{by_name[file.stem]} and {file} have the same name: predict them one after the other")
-    return files
+        first = by_name.setdefault(file.stem, file)
+        if first != file:
+            raise ValueError(
+                f"{first} and {file} would have the same results, {file.stem}.json: name another --out for one of them"
+            )
 
 
 def _check_columns(columns: Sequence[str]) -> None:
@@ -113,18 +130,33 @@ def _points(path: Path, table: Mapping[str, ndarray], unit_m: float) -> Float32[
     """The four columns that a network takes."""
     missing = [name for name in COORDINATES if name not in table]
     if missing:
-        raise ValueError(f"{path}: no column {', '.join(missing)} among {', '.join(table) or 'none'}")
+        raise ValueError(
+            f"{path}: no column {', '.join(missing)} among {', '.join(table) or 'none'}: name all columns in their"
+            " order (columns=..., --columns)"
+        )
+    for name in [name for name in (*COORDINATES, *INTENSITY_NAMES) if name in table]:
+        if table[name].dtype.kind not in "fiu":
+            raise ValueError(f"{path}: column {name} holds {table[name].dtype.name} values, expected real numbers")
+    if not len(table["x"]):
+        raise ValueError(f"{path}: the file holds no points: export or copy it again, or remove it")
     intensity = next((table[name] for name in INTENSITY_NAMES if name in table), None)
     if intensity is None:
         warnings.warn(f"{path}: no intensity among the columns {', '.join(table)}: 0 is taken", stacklevel=3)
         intensity = np.zeros_like(table["x"])
     points = np.column_stack([*(table[name] * unit_m for name in COORDINATES), intensity]).astype(np.float32)
-    finite = np.isfinite(points).all(axis=1)
+    finite = np.isfinite(points[:, :3]).all(axis=1)
     if not finite.any():
-        raise ValueError(f"{path}: holds no point with finite coordinates")
+        raise ValueError(f"{path}: holds no point with finite coordinates: export it again, or remove it")
     if not finite.all():
         warnings.warn(f"{path}: {np.sum(~finite)} of {len(points)} points are not finite: left out", stacklevel=3)
-    return points[finite]
+    points = points[finite]
+    without = ~np.isfinite(points[:, 3])
+    if without.any():
+        points[without, 3] = 0
+        warnings.warn(
+            f"{path}: {np.sum(without)} of {len(points)} intensities are not finite: 0 is taken", stacklevel=3
+        )
+    return points
 
 
 def _read_binary(path: Path, columns: Sequence[str] | None, dtype: str | None) -> dict[str, ndarray]:
@@ -154,7 +186,7 @@ def _looks_like_numbers(table: Float[ndarray, "row column"]) -> bool:
     """Whether a table holds quantities of a scan rather than bytes of another layout read as numbers."""
     with np.errstate(invalid="ignore"):
         size = np.abs(table.astype(np.float64))
-        sound = np.isnan(size) | (size == 0) | ((size >= SMALLEST) & (size <= LARGEST))
+        sound = ~np.isfinite(size) | (size == 0) | ((size >= SMALLEST) & (size <= LARGEST))
     return bool(sound.mean() > 0.999)
 
 
@@ -169,14 +201,25 @@ def _difference_of_columns(table: Float[ndarray, "row column"]) -> float:
     return float(quantiles.std(axis=1).mean() / max(float(finite.std()), SMALLEST)) if len(finite) else 0.0
 
 
-def _named(table: ndarray, columns: Sequence[str] | None) -> dict[str, ndarray]:
-    """Name the columns of a table whose file does not name them."""
-    if table.ndim != 2:
-        raise ValueError(f"expected rows of columns, got an array of shape {table.shape}")
-    names = columns or BINARY_COLUMNS.get(table.shape[1])
-    if names is None or len(names) != table.shape[1]:
-        raise ValueError(f"it has {table.shape[1]} columns: name them all (columns=..., --columns)")
-    return dict(zip(names, table.T, strict=True))
+def _named(path: Path, table: dict[str, ndarray] | ndarray, columns: Sequence[str] | None) -> Mapping[str, ndarray]:
+    """The columns of a table by their names: those that are given, those of the file, or the usual ones."""
+    if isinstance(table, dict):
+        own, values = tuple(table), list(table.values())
+    elif table.ndim == 2:
+        own, values = BINARY_COLUMNS.get(table.shape[1], ()), list(table.T)
+    else:
+        raise ValueError(f"{path}: expected an array of rows with x, y, z and intensity, got shape {table.shape}")
+    names = columns or own
+    if len(names) != len(values):
+        listed = f" ({', '.join(own)})" if isinstance(table, dict) else ""
+        raise ValueError(f"{path}: it has {len(values)} columns{listed}: name them all (columns=..., --columns)")
+    return dict(zip(names, values, strict=True))
+
+
+def _check_count(announced: int, found: int) -> None:
+    """Check that the points are as many as the header says; readers take a file without its end as whole."""
+    if found != announced:
+        raise ValueError(f"the header announces {announced} points, and {found} are there")
 
 
 def _read_npy(path: Path) -> dict[str, ndarray] | ndarray:
@@ -189,14 +232,22 @@ def _read_npy(path: Path) -> dict[str, ndarray] | ndarray:
 def _read_pcd(path: Path) -> dict[str, ndarray]:
     from pypcd4.pypcd4 import PointCloud
 
+    with path.open("rb") as file:
+        if b"FIELDS" not in file.read(4096):
+            raise ValueError("there is no header")
     cloud = PointCloud.from_path(path)
-    return {name.lower(): cloud.pc_data[name] for name in cloud.fields}
+    rows = np.atleast_1d(cloud.pc_data)  # of a text file with one point it is no row, but a record
+    _check_count(cloud.points, len(rows))
+    return {name.lower(): rows[name] for name in cloud.fields}
 
 
 def _read_ply(path: Path) -> dict[str, ndarray]:
     from plyfile import PlyData
 
-    vertices = PlyData.read(path)["vertex"].data
+    content = PlyData.read(path)
+    if "vertex" not in content:
+        raise ValueError("there is no element 'vertex'")
+    vertices = content["vertex"].data
     # CloudCompare writes scalar fields with this prefix.
     return {name.lower().removeprefix("scalar_"): vertices[name] for name in vertices.dtype.names}
 
@@ -205,16 +256,28 @@ def _read_las(path: Path) -> dict[str, ndarray]:
     import laspy
 
     cloud = laspy.read(path)
+    _check_count(cloud.header.point_count, len(cloud.points))
     return {name: np.asarray(getattr(cloud, name), dtype=np.float64) for name in (*COORDINATES, "intensity")}
 
 
 def _read_csv(path: Path) -> dict[str, ndarray] | ndarray:
     lines = [line for line in read_lines(path) if line.strip()]
+    if not lines:
+        return np.zeros((0, 4))
     separator = next((mark for mark in (",", ";", "\t") if mark in lines[0]), None)
     first = [word.strip(" \"'").lower() for word in lines[0].split(separator)]
-    has_header = all(name in first for name in COORDINATES)
-    table = np.loadtxt(lines[has_header:], delimiter=separator, ndmin=2)
+    has_header = not any(map(_is_number, first))
+    rows = lines[has_header:]
+    table = np.loadtxt(rows, delimiter=separator, ndmin=2) if rows else np.zeros((0, len(first)))
     return dict(zip(first, table.T, strict=True)) if has_header else table
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 _READERS: Final[dict[str, Callable[[Path], dict[str, ndarray] | ndarray]]] = {

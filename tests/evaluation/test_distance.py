@@ -148,9 +148,9 @@ def test_the_table_names_bands_and_those_without_objects():
     assert table.splitlines() == [
         "AP %                                     all               0-30m                30m+",
         "1 frames                       R11       R40       R11       R40       R11       R40",
-        "Car bev @0.7                100.00    100.00    100.00    100.00      0.00      0.00",
-        "Car 3d @0.7                 100.00    100.00    100.00    100.00      0.00      0.00",
-        "no objects: Car 30m+; their AP means nothing",
+        "Car bev @0.7                100.00    100.00    100.00    100.00         -         -",
+        "Car 3d @0.7                 100.00    100.00    100.00    100.00         -         -",
+        "-: there is no object of the class, so that there is no AP",
     ]
 
 

@@ -7,6 +7,7 @@ import pytest
 from lidar_rank.evaluation import evaluate_folders, evaluate_kitti, format_table
 from lidar_rank.evaluation.rules import MIN_OVERLAP
 from lidar_rank.kitti.labels import read_frame_ids, read_kitti_labels, read_kitti_results
+from tests.kitti.roots import CALIBRATION
 
 CAR = "Car 0.00 0 -1.57 500.00 150.00 600.00 220.00 1.50 1.60 4.00 1.00 1.70 20.00 -1.57"
 FRAMES = ("000001", "000002", "000003", "000004")
@@ -76,6 +77,26 @@ def test_a_split_names_the_frames(folders, tmp_path):
     (results / "000003.txt").touch()
     with pytest.raises(ValueError, match=r"000003.txt is for a frame that is not evaluated"):
         evaluate_folders(labels, results, split)
+
+
+def test_objects_outside_the_range_of_a_detector_neither_count_as_found_nor_as_missed(tmp_path):
+    """As the evaluator of a config does it, whose point_cloud_range the numbers are."""
+    labels, results = tmp_path / "training" / "label_2", tmp_path / "results"
+    for folder in (labels, results, labels.parent / "calib"):
+        folder.mkdir(parents=True)
+    (labels.parent / "calib" / "000001.txt").write_text(CALIBRATION)
+    (labels / "000001.txt").write_text(f"{CAR}\n{CAR.replace('20.00 -1.57', '50.00 -1.57')}")
+    (results / "000001.txt").write_text(f"{CAR} 0.9")
+    assert found_and_missed(evaluate_folders(labels, results)) == (1, 1)
+    result = evaluate_folders(labels, results, range_m=[-41, -41, -3, 41, 41, 1])
+    assert found_and_missed(result) == (1, 0)
+    note = "objects: those with x from -41 to 41 m and y from -41 to 41 m; others count neither as found nor as missed"
+    assert note in format_table(result).splitlines()
+    with pytest.raises(ValueError, match="range must be x, y, z minimum and then x, y, z maximum in metres, got"):
+        evaluate_folders(labels, results, range_m=[41, -41, -3, -41, 41, 1])
+    (labels.parent / "calib" / "000001.txt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"calib/000001\.txt"):
+        evaluate_folders(labels, results, range_m=[-41, -41, -3, 41, 41, 1])
 
 
 def test_folders_with_the_same_frames_need_no_choice(folders):

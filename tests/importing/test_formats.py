@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,9 @@ def test_every_tool_gives_the_same_root(export, tmp_path):
         wanted[:, 2] -= wanted[:, 5] / 2
         np.testing.assert_allclose(found[:, :6], wanted[:, :6], atol=1e-9)
         np.testing.assert_allclose(np.cos(found[:, 6] - wanted[:, 6]), 1, atol=1e-12)
+    prepared = prepare_kitti(tmp_path / "root", progress=False)
+    assert prepared.database == {"Car": 1, "Pedestrian": 1}
+    assert [len(read_infos(tmp_path / "root" / f"kitti_infos_{split}.pkl")) for split in ("train", "val")] == [2, 1]
 
 
 def test_the_root_is_prepared_without_camera_or_images(tmp_path):
@@ -66,6 +70,33 @@ def test_the_root_is_prepared_without_camera_or_images(tmp_path):
     assert [each["num_lidar_pts"] for each in infos[0]["instances"]] == [40, 40]
     database = read_database_infos(tmp_path / "root/kitti_dbinfos_train.pkl")
     assert [entry["difficulty"] for entry in database["Car"]] == [0], "a filter by difficulty keeps it"
+
+
+def test_objects_without_size_are_refused_before_a_training(tmp_path):
+    """Metres read as millimetres: the medians were rounded to 0, and the file of classes was said to be damaged."""
+    write_sustech(tmp_path / "export", example())
+    run(tmp_path / "export", tmp_path / "root", "sustech", unit_m=0.001)
+    with pytest.raises(ValueError, match=r"root: the median size of Car is 0\.004 x 0\.0018 x 0\.0015 m: is the unit"):
+        prepare_kitti(tmp_path / "root", progress=False)
+
+
+def test_a_root_without_objects_of_its_classes_is_refused(tmp_path):
+    """It was prepared, and the training then asked for a file of classes that no preparation wrote."""
+    write_sustech(tmp_path / "export", example())
+    run(tmp_path / "export", tmp_path / "root", "sustech")
+    (tmp_path / "root/classes.txt").write_text("Bus\n")
+    message = r"root: no training frame has an object of the classes Bus; the labels have 2 Car, 1 Pedestrian, 1 tree"
+    with pytest.raises(ValueError, match=f"{message}: correct .*classes.txt or the labels"):
+        prepare_kitti(tmp_path / "root", progress=False)
+
+
+def test_an_empty_scan_is_refused_before_anything_is_prepared(tmp_path):
+    write_sustech(tmp_path / "export", example())
+    run(tmp_path / "export", tmp_path / "root", "sustech")
+    (tmp_path / "root/training/velodyne/000001.bin").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"000001\.bin: the scan is empty: copy it again, or take .* the lists"):
+        prepare_kitti(tmp_path / "root", progress=False)
+    assert not list((tmp_path / "root").glob("*.pkl"))
 
 
 def test_labels_of_a_root_without_camera_are_exact(tmp_path):
@@ -119,6 +150,12 @@ def test_what_is_left_out_is_said(tmp_path):
     assert re.search("left out: 1 of class 'tree', the first in .*000002.json: box 1: add it to --classes, or", said)
     assert re.search("left out: 1 scans without a label file; the first is .*000009.pcd", said)
     assert "left out: 1 boxes in which no point lies" in said
+
+
+def test_names_with_spaces_are_quoted_in_commands(tmp_path):
+    write_sustech(tmp_path / "my export", example())
+    said = format_summary(run(tmp_path / "my export", tmp_path / "my root", "sustech"), "my root")
+    assert said.endswith("next: lidar-rank doctor 'my root', then lidar-rank create-data 'my root'")
 
 
 def test_warnings_of_many_scans_are_one_line(tmp_path):
@@ -175,7 +212,13 @@ DAMAGES = [
     ("openpcdet", "ImageSets/val.txt", b"000007\n", "val.txt names frame 000007, which has no scan"),
     ("sustech", "label/000000.json", b"[{", "000000.json: cut off, or no JSON"),
     ("sustech", "label/000000.json", b"", "000000.json: the file is empty, expected a list of boxes"),
-    ("sustech", "label/000000.json", ("psr", "box"), "000000.json: expected .*; it has no 'psr'"),
+    ("sustech", "label/000000.json", ("psr", "box"), "expected .*; it has no 'psr': export it again, or name its tool"),
+    ("sustech", "label/000000.json", b"[1, 2]", "expected a list of .*; it holds something else: export it again"),
+    ("sustech", "label", DELETED, "no scene with lidar/ and label/ in .*: unpack the export there, or name its tool"),
+    ("labelcloud-rel", "pointclouds", DELETED, "no folder .*pointclouds.*: unpack the export there, or name its tool"),
+    ("supervisely", "pointcloud", DELETED, "no folder pointcloud/ in .*: unpack the export there, or name its tool"),
+    ("kitti-raw", "*.xml", DELETED, "no tracklet_labels.xml in .*: unpack the export there, or name its tool with"),
+    ("openpcdet", "labels", DELETED, "none of 3 scans has a label file, .*: unpack the export there, or name its tool"),
     ("sustech", "label/000000.json", ("4.0", "-4.0"), "000000.json: box 0: length, width, height of a car are"),
     ("sustech", "label/000000.json", ("4.0", "NaN"), "000000.json: box 0: a value of a car must be a finite"),
     ("sustech", "lidar/000002.pcd", DELETED, "label/000002.json labels a scan that is not there"),
@@ -201,7 +244,7 @@ def test_what_is_wrong_is_one_line_that_names_the_file(name, file, damage, messa
     write(tmp_path / "export", example())
     (path,) = (tmp_path / "export").rglob(file)
     if damage is DELETED:
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif isinstance(damage, bytes):
         path.write_bytes(damage)
     else:

@@ -16,7 +16,7 @@ from lidar_rank.live.remote import ScenePanel
 from lidar_rank.live.scenes import boxes_at
 from lidar_rank.live.window import KEYS, Window
 from lidar_rank.page import Results, read_run
-from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, run_of, scan_results
+from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, results_without_camera, run_of, scan_results
 
 NAMES = ["000000", "000001"]
 
@@ -66,6 +66,13 @@ def test_picture_needs_no_display_and_shows_each_run(files, folder, monkeypatch,
     left, right = np.split(pictures[0], 2, axis=1)
     assert (left != right).any()
     assert f"shows {NAMES[1]}" in capsys.readouterr().out
+
+
+def test_picture_of_a_scan_without_a_camera(folder, capsys):
+    path = folder.parent / "own.json"
+    path.write_text(json.dumps(run_of(results_without_camera(folder, NAMES)).to_json()))
+    assert main(["view", str(path), "--picture", str(folder.parent / "own.png")]) == 0
+    assert f"shows {NAMES[0]}" in capsys.readouterr().out
 
 
 def test_picture_of_an_image(folder, capsys):

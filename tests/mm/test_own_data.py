@@ -1,5 +1,6 @@
 """Labelled scans of one's own: imported, prepared, trained on and evaluated without a camera."""
 
+import json
 import pickle
 from pathlib import Path
 
@@ -68,6 +69,17 @@ def test_own_scans_are_trained_on_and_evaluated_without_a_camera(own_config, own
         in table
     )
     assert f"{metrics['lidar/car/3d/R40/all']:.2f}" in next(row for row in table.splitlines() if "car 3d @0.7" in row)
+    run, picture = tmp_path / "own.json", tmp_path / "own.png"
+    assert main(["analyze", own_config, checkpoint, "--out", str(run), "--work-dir", str(tmp_path / "analyzed")]) == 0
+    assert main(["report", str(run), "--out", str(tmp_path / "own.html")]) == 0
+    assert main(["view", str(run), "--picture", str(picture)]) == 0
+    assert picture.is_file()
+    own = own_root / "training"
+    command = ["predict", own_config, str(own / "velodyne"), "--checkpoint", checkpoint, "--page", "--score", "0"]
+    labels = ["--calib", str(own / "calib"), "--labels", str(own / "label_2"), "--out", str(tmp_path / "found")]
+    assert main([*command, *labels]) == 0
+    assert (tmp_path / "found/index.html").read_text().count('"counted": true') == 3
+    assert not (tmp_path / "found/camera").exists(), "there is none"
     written = Config.fromfile(tmp_path / "work" / "second_own_tiny.py")
     assert written.test_dataloader.dataset.metainfo.classes == ["person", "car"], "the config that predict takes"
 
@@ -103,19 +115,23 @@ def test_the_data_set_gives_the_labelled_boxes_and_whole_scans(own_root):
         assert Path(data["lidar_path"]).is_file()
 
 
+def evaluate_boxes(metric: DistanceAP, files: list[Path], boxes: list[np.ndarray]) -> dict[str, float]:
+    """AP of a detector that finds these boxes; a person is higher than 1.7 m."""
+    for path, own in zip(files, boxes, strict=True):
+        instances = {
+            "bboxes_3d": LiDARInstance3DBoxes(torch.tensor(own, dtype=torch.float32).reshape(-1, 7)),
+            "labels_3d": torch.tensor([0 if height > 1.7 else 1 for height in own[:, 5]], dtype=torch.long),
+            "scores_3d": torch.full((len(own),), 0.9),
+        }
+        metric.process({}, [{"lidar_path": str(path), "pred_instances_3d": instances}])
+    return metric.evaluate(len(files))
+
+
 def test_the_metric_finds_boxes_all_around(own_root):
     metric = DistanceAP(str(own_root), "kitti_infos_trainval.pkl", min_overlap={"car": 0.6}, bands_m=(0, 11, 30))
     metric.dataset_meta = {"classes": ["person", "car"]}
     files, boxes = read_labelled_scans(own_root)
-    for path, own in zip(files, boxes, strict=True):
-        labels = torch.tensor([0 if height > 1.7 else 1 for height in own[:, 5]], dtype=torch.long)
-        instances = {
-            "bboxes_3d": LiDARInstance3DBoxes(torch.tensor(own, dtype=torch.float32).reshape(-1, 7)),
-            "labels_3d": labels,
-            "scores_3d": torch.full((len(own),), 0.9),
-        }
-        metric.process({}, [{"lidar_path": str(path), "pred_instances_3d": instances}])
-    values = metric.evaluate(3)
+    values = evaluate_boxes(metric, files, boxes)
     for name in ("car/3d/R40/all", "car/bev/R40/0-11m", "car/3d/R40/11-30m", "person/3d/R11/0-11m", "mean/3d/R40/all"):
         assert values[f"lidar/{name}"] == pytest.approx(100)
     assert "lidar/person/3d/R40/11-30m" not in values
@@ -124,6 +140,27 @@ def test_the_metric_finds_boxes_all_around(own_root):
     assert sum(band.num_objects for band in on_page["car"].by_distance) == sum(
         (own[:, 5] <= 1.7).sum() for own in boxes
     )
+
+
+def test_the_command_counts_the_objects_that_the_test_of_a_config_counts(own_root, tmp_path, capsys):
+    """A car at x = -12 m, behind what the detector sees, was missed on the command line and left out by the test."""
+    range_m = [-10.0, -40.0, -3.0, 40.0, 40.0, 1.0]
+    metric = DistanceAP(
+        str(own_root), "kitti_infos_trainval.pkl", point_cloud_range=range_m, result_dir=str(tmp_path / "out")
+    )
+    metric.dataset_meta = {"classes": ["person", "car"]}
+    files, boxes = read_labelled_scans(own_root)
+    values = evaluate_boxes(metric, files, [own[own[:, 0] > range_m[0]] for own in boxes])
+    assert values["lidar/car/3d/R40/all"] == pytest.approx(100)
+    command = ["evaluate", str(own_root / "training/label_2"), str(tmp_path / "out"), "--bands", "0", "30", "50"]
+    found = {}
+    for name, options in {"whole": [], "range": ["--range", *map(str, range_m)]}.items():
+        assert main([*command, *options, "--json", str(tmp_path / f"{name}.json")]) == 0
+        found[name] = json.loads((tmp_path / f"{name}.json").read_text())["car"]["3d"]["R40"][0]
+    assert found == {"whole": pytest.approx(50), "range": pytest.approx(100)}
+    note = "objects: those with x from -10 to 40 m and y from -40 to 40 m; others count neither as found nor as missed"
+    said = capsys.readouterr()
+    assert (said.out + said.err).count(note) == 2, "of the test and of the command with --range"
 
 
 def test_configs_and_data_that_do_not_fit_are_refused_before_the_model_is_built(own_root, monkeypatch, tmp_path):
@@ -137,6 +174,15 @@ def test_configs_and_data_that_do_not_fit_are_refused_before_the_model_is_built(
         check_annotations({**dataset, "metainfo": {"classes": ["tree"]}})
     with pytest.raises(ValueError, match="the edges of bands must be metres"):
         DistanceAP(str(own_root), bands_m=(30, 0))
+    export_without_val = tmp_path / "without val"
+    write_openpcdet(tmp_path / "export", example())
+    import_data(tmp_path / "export", export_without_val, source_format="openpcdet", progress=False, val=0)
+    prepare_kitti(export_without_val, progress=False)
+    monkeypatch.setenv("KITTI_ROOT", str(export_without_val))
+    with pytest.raises(
+        FileNotFoundError, match=r"The root has no such frames: list some in .*ImageSets/val\.txt, then"
+    ):
+        running.train("second_own_small", work_dir=str(tmp_path / "work"))
     monkeypatch.setenv("KITTI_ROOT", str(tmp_path / "nowhere"))
     with pytest.raises(FileNotFoundError, match="prepare the root with 'lidar-rank create-data"):
         running.train("second_own_small", work_dir=str(tmp_path / "work"))

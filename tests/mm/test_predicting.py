@@ -126,6 +126,7 @@ def test_command_writes_files_and_says_why_nothing_was_found(
     assert json.loads((tmp_path / "out" / f"{names[0]}.json").read_text()) == []
     printed = capsys.readouterr().out
     assert "of height; no box scores 0.3" in printed
+    assert f"'lidar-rank doctor {scans / names[0]}.bin' says what differs from KITTI's scans" in printed
     assert "index.html shows 6 of 6 scans in 3D" in printed
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count('<i hidden id="points-') == 6
@@ -185,3 +186,12 @@ def test_shipped_model_finds_a_simulated_car(tmp_path):
         if len(hits) and len(true)
     ]
     assert max(float(overlap.max()) for overlap in overlaps) > 0.7
+
+
+def test_intensities_of_another_unit_are_warned_of_and_give_no_infinite_boxes(simulated_root):
+    """With intensities of 16 bits a box overflowed, and non-maximum suppression refused it without naming a scan."""
+    points = read_points(next((simulated_root / "training" / "velodyne").glob("*.bin")))
+    detector = load_detector("second-car")
+    with pytest.warns(UserWarning, match=r"intensities reach 6.*, and networks expect 0 to 1: .*--intensity-scale"):
+        found = predict(detector, points * np.float32([1, 1, 1, 65535]))
+    assert np.isfinite(found.lidar_boxes).all()

@@ -47,7 +47,7 @@ def test_weights_of_another_network_or_number_of_classes_are_refused(start):
     message = r"checkpoint second-car is not of this config's model.*--init second-car needs a config on top of"
     with pytest.raises(ValueError, match=message):
         start(str(CONFIGS / "second" / "second_kitti-car_small.py"), init="second-car")
-    message = r"second-car finds 1 classes \(Car\), and this config 3 \(Pedestrian, Cyclist, Car\)"
+    message = r"second-car has 1 \(Car\), and this config 3 \(Pedestrian, Cyclist, Car\)"
     with pytest.raises(ValueError, match=message):
         start(str(CONFIGS / "second" / "second_kitti-3class_small.py"), init="second-car")
     with pytest.raises(ValueError, match="no model 'second-van' comes with the package, which has second-car"):

@@ -9,7 +9,9 @@ from PIL import Image
 
 from lidar_rank.analysis import Diagnosis, count_distributions, count_reverse_pairs
 from lidar_rank.kitti import join_frames, objects_from_lidar, read_calibration
+from lidar_rank.kitti.calibration import WITHOUT_CAMERA, format_calibration
 from lidar_rank.kitti.labels import KittiObjects
+from lidar_rank.kitti.predictions import objects_without_camera
 from lidar_rank.page import Results, Run
 from tests.analysis.candidates import random_candidates
 from tests.kitti.roots import CALIBRATION
@@ -67,6 +69,16 @@ def scan_results(
     ]
     files = tuple(folder / "velodyne" / f"{name}.bin" for name in names)
     return Results(files, True, True, {"Car": 0.7}, "official", join_frames(truth), join_frames(boxes))
+
+
+def results_without_camera(folder: Path, names: list[str], true: np.ndarray = TRUE) -> Results:
+    """The same boxes in every scan of ``make_scans``, from whose calibrations the camera is removed."""
+    for name in names:
+        (folder / "calib" / f"{name}.txt").write_text(format_calibration(WITHOUT_CAMERA))
+    truth = [objects_without_camera(name, true, ["Car"] * len(true)) for name in names]
+    boxes = [objects_without_camera(name, FOUND, ["Car"] * len(FOUND), scores=SCORES) for name in names]
+    files = tuple(folder / "velodyne" / f"{name}.bin" for name in names)
+    return Results(files, True, False, {"Car": 0.7}, "recall", join_frames(truth), join_frames(boxes))
 
 
 def image_table(name: str, names: list[str], boxes: list[list[float]], scores: list[float] | None) -> KittiObjects:

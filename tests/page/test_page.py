@@ -10,7 +10,7 @@ import pytest
 
 from lidar_rank.page import Results, Scene, SceneReader, render_page, scene_of_detections
 from lidar_rank.predictions import Detections
-from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, scan_results
+from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, results_without_camera, scan_results
 
 NAMES = ["000000", "000001"]
 
@@ -216,6 +216,17 @@ def test_scans_without_labels_have_no_verdicts(open_page):
     assert summary(page) == "predictions 3 boxes; 5000 points"
     page.keyboard.press("w")
     assert page.locator("#reversal").inner_text() == "Without labels there are no reversed pairs."
+
+
+def test_scans_without_a_camera_have_verdicts(tmp_path, open_page):
+    """The projection into an image that there is not ended the report of a run on own data with a traceback."""
+    folder = make_scans(tmp_path / "training", NAMES, images=False)
+    reader = SceneReader([results_without_camera(folder, NAMES)])
+    text = render_page(map(reader.read, NAMES), "Scans", ["run"], min_overlap={"Car": 0.7}).text
+    scene = data_of(text)["scenes"][0]
+    assert "projection" not in scene
+    np.testing.assert_allclose([thing["box"] for thing in scene["objects"]], TRUE, atol=1e-3)
+    assert summary(open_page(text)) == "run 1 found, 2 false, 1 missed; 3000 points"
 
 
 def test_images_have_a_page_too(folder, open_page):

@@ -12,7 +12,7 @@ from lidar_rank.evaluation import evaluate_folders
 from lidar_rank.kitti.labels import KittiObjects, write_kitti_results
 from lidar_rank.page import Results, Run, render_report
 from lidar_rank.page.charts import heat_map, line_chart, stairs
-from tests.page.cases import FOUND, SCORES, image_table, make_scans, moved, run_of, scan_results
+from tests.page.cases import FOUND, SCORES, image_table, make_scans, moved, results_without_camera, run_of, scan_results
 
 NAMES = [f"{number:06d}" for number in range(12)]
 
@@ -112,6 +112,26 @@ def test_runs_on_other_data_are_told_apart(folder, tmp_path):
     found = image_table(NAMES[0], ["Car"], [[0, 0, 9, 9]], [0.5])
     of_image = run_of(Results((folder / "a.png",), False, False, {"Car": 0.5}, "recall", image, found))
     assert "b and a were tested on different data" in render_report({"a": own, "b": of_image}).text
+
+
+def test_runs_on_other_scans_without_a_camera_are_told_apart(folder, tmp_path):
+    """Frames of every import are called 000000 and so on, and no image box tells their objects apart."""
+    own = run_of(results_without_camera(folder, NAMES[:3]))
+    elsewhere = make_scans(tmp_path / "other", NAMES[:3], images=False)
+    other = run_of(results_without_camera(elsewhere, NAMES[:3], np.stack([moved(1, 1), moved(15, -5)])))
+    (note,) = render_report({"a": own, "b": other}).notes
+    assert note.startswith("b and a were tested on different data")
+
+
+def test_hints_are_of_what_the_runs_have(folder):
+    """Under AP in bands of distance stood what easy, moderate and hard objects are."""
+    metrics = {"lidar/Car/3d/R40/all": 50.0, "lidar/Car/3d/R40/0-30m": 60.0}
+    own = render_report({"a": run_of(results_without_camera(folder, NAMES[:1]), metrics=metrics)}).text
+    assert "AP at 40 recalls, for all objects and in bands of distance; 3d is the overlap of volumes" in own
+    for word in ("moderate", "COCO", "in the image"):
+        assert word not in re.sub("<script.*?</script>", "", own, flags=re.DOTALL), word
+    kitti = render_report({"a": run_of(scan_results(folder, NAMES[1:2]), metrics={"kitti/Car/3d/R40/easy": 5.0})}).text
+    assert "KITTI's AP at 40 recalls, for the easy, moderate and hard objects; 3d is" in kitti
 
 
 def test_scans_are_chosen_evenly(folder):

@@ -1,5 +1,6 @@
 """What the doctor says of scans, with and without faults."""
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -9,6 +10,8 @@ from lidar_rank.cli import main
 from lidar_rank.kitti.files import read_points
 from lidar_rank.kitti.labelled import read_labelled_scans
 from lidar_rank.scans import SensorFrame, examine_boxes, examine_scans, find_ground, measure_scan, read_scan
+from lidar_rank.scans.doctor import format_measures
+from tests.importing.examples import Labelled, write_sustech
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,7 @@ FAULTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "millimetres": (lambda points: points * np.float32([1000, 1000, 1000, 1]), "--unit 0.001"),
     "centimetres": (lambda points: points * np.float32([100, 100, 100, 1]), "--unit 0.01"),
     "kilometres": (lambda points: points * np.float32([1e-3, 1e-3, 1e-3, 1]), "--unit 1000"),
+    "on a map": (lambda points: points + np.float32([5000, -2000, 0, 0]), "subtract the sensor's position"),
     "high": (lambda points: points - np.float32([0, 0, 0.8, 0]), "--height 2.5"),
     "low": (lambda points: points + np.float32([0, 0, 0.9, 0]), "--height 0.8"),
     "tilted": (
@@ -130,6 +134,13 @@ def test_few_boxes_prove_nothing(frames):
     assert examine_boxes(points[:1], [boxes[0][:3] + 100]) == []
 
 
+def test_a_scan_of_one_point_has_measures():
+    """Numpy warned that the median of no angle between beams is not a number."""
+    scans = [measure_scan(np.float32([[10, 0, -1.7, 0.3]]))]
+    assert re.search("angle between beams +unknown", format_measures(scans))
+    assert examine_scans(scans)
+
+
 def test_ground_of_a_plane_is_exact():
     rng = np.random.default_rng(0)
     x, y = rng.uniform(-12, 12, (2, 5000))
@@ -146,8 +157,39 @@ def test_command_names_the_option_and_is_silent_with_it(frames, tmp_path, capsys
     (frames[0][0] - np.float32([0, 0, 0.8, 0])).tofile(tmp_path / "scan.bin")
     assert main(["doctor", str(tmp_path / "scan.bin")]) == 0
     assert "--height 2.5" in capsys.readouterr().out
+    assert main(["doctor", str(tmp_path / "scan.bin"), "--height", "1.2"]) == 0
+    assert "--height 2.5" in capsys.readouterr().out, "what is still missing is added to the option"
     assert main(["doctor", str(tmp_path / "scan.bin"), "--height", "2.53"]) == 0
     assert "nothing found that keeps a network from working" in capsys.readouterr().out
+
+
+def test_every_option_that_the_doctor_names_goes_on_from_the_one_that_was_given(frames):
+    frame = SensorFrame(height_m=1.2, rotate_z_rad=np.radians(30), intensity_scale=0.1)
+    points = frames[0][0] * np.float32([1, 1, 1, 20])
+    turned = SensorFrame(rotate_z_rad=np.radians(-90)).points_to_kitti(points) - np.float32([0, 0, 0.8, 0])
+    said = examine_scans([measure_scan(frame.points_to_kitti(turned))], frame)
+    options = dict(re.findall(r"(--[a-z-]+) (-?[0-9.]+)", " ".join(finding.remedy for finding in said)))
+    assert float(options["--height"]) == pytest.approx(2.53, abs=0.1)
+    assert float(options["--rotate-z"]) == pytest.approx(90, abs=5)
+    assert float(options["--intensity-scale"]) == pytest.approx(0.001)
+    (unit,) = examine_scans([measure_scan(frames[0][0] * np.float32([10, 10, 10, 1]))], unit_m=0.01)
+    assert unit.remedy.startswith("the unit of length is another: --unit 0.001 ")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_import_says_what_the_doctor_finds(frames, tmp_path, capsys):
+    """A wrong height or unit was said by the doctor alone, whom nobody has to ask before a training."""
+    scans = [
+        Labelled(points - np.float32([0, 0, 0.8, 0]), [("car", (*box[:2], box[2] + box[5] / 2 - 0.8, *box[3:]))])
+        for points, boxes in zip(*frames, strict=True)
+        for box in boxes[:1]
+    ]
+    write_sustech(tmp_path / "export", scans)
+    command = ["import", str(tmp_path / "export"), "--from", "sustech", "--out", str(tmp_path / "root")]
+    assert main(command) == 0
+    assert "--height 2.5" in capsys.readouterr().out
+    assert main([*command, "--height", "2.53"]) == 0
+    assert "--height" not in capsys.readouterr().out
 
 
 def test_command_examines_the_labels_of_a_root(root, capsys):

@@ -1,12 +1,13 @@
 """Scans read from each format; binary layouts recognised."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lidar_rank.kitti.files import read_points
-from lidar_rank.scans import list_scans, read_scan
+from lidar_rank.scans import check_names_differ, list_scans, read_scan
 
 
 def street(count: int = 4000) -> np.ndarray:
@@ -131,6 +132,44 @@ def test_absent_intensity_is_zero_with_a_warning(tmp_path):
     assert (read[:, 3] == 0).all()
 
 
+def test_intensities_that_are_not_finite_are_zero_with_a_warning(tmp_path):
+    """Their points were left out, and a scan without any intensity held no point."""
+    for missing in (np.s_[::10], np.s_[:]):
+        points = POINTS.copy()
+        points[missing, 3] = np.nan
+        points.tofile(tmp_path / "scan.bin")
+        with pytest.warns(UserWarning, match="intensities are not finite: 0 is taken"):
+            read = read_scan(tmp_path / "scan.bin")
+        np.testing.assert_array_equal(read, np.nan_to_num(points, nan=0))
+
+
+def test_infinite_coordinates_are_left_out_like_those_that_are_no_numbers(tmp_path):
+    points = POINTS.copy()
+    points[::10, :3] = np.inf
+    points.tofile(tmp_path / "scan.bin")
+    with pytest.warns(UserWarning, match="400 of 4000 points are not finite: left out"):
+        assert len(read_scan(tmp_path / "scan.bin")) == 3600
+
+
+def test_columns_that_are_named_replace_the_names_of_the_file(tmp_path):
+    rows = [",".join(map(str, row)) for row in POINTS.tolist()]
+    (tmp_path / "scan.csv").write_text("\n".join(["left,up,ahead,echo", *rows]))
+    read = read_scan(tmp_path / "scan.csv", columns=["y", "z", "x", "intensity"])
+    np.testing.assert_array_equal(read, POINTS[:, [2, 0, 1, 3]])
+    with pytest.raises(ValueError, match=r"it has 4 columns \(left, up, ahead, echo\): name them all"):
+        read_scan(tmp_path / "scan.csv", columns=["x", "y", "z"])
+
+
+PCD_HEADER = b"VERSION .7\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nWIDTH 1\nPOINTS 1\n"
+
+
+def npy(table: np.ndarray) -> bytes:
+    """The bytes of a ``.npy`` file."""
+    file = io.BytesIO()
+    np.save(file, table)
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -142,7 +181,19 @@ def test_absent_intensity_is_zero_with_a_warning(tmp_path):
         ("scan.ply", b"ply\nformat ascii", "cannot be read as .ply"),
         ("scan.las", b"LASF0000", "cannot be read as .las"),
         ("scan.csv", b"x,y,z\n1,2,three\n", "cannot be read as .csv"),
-        ("scan.csv", b"a,b\n1,2\n", "cannot be read as .csv"),
+        ("scan.csv", b"a,b\n1,2\n", r"no column x, y, z among a, b: name all columns in their order \(columns=..., --"),
+        ("scan.csv", b"\n\n", "holds no points"),
+        ("scan.csv", b"x,y,z,intensity\n", "holds no points"),
+        ("scan.pcd", b"hello\n", "cannot be read as .pcd: there is no header: export or copy the file again"),
+        ("scan.pcd", PCD_HEADER + b"FIELDS x y w\nDATA ascii\n1 2 3\n", "no column z among x, y, w: name all columns"),
+        ("scan.pcd", PCD_HEADER.replace(b"S 1", b"S 0") + b"FIELDS x y z\nDATA binary\n", "holds no points"),
+        (
+            "scan.ply",
+            b"ply\nformat ascii 1.0\nelement face 1\nproperty float x\nend_header\n1\n",
+            "no element 'vertex'",
+        ),
+        ("scan.npy", npy(np.array([["1", "2", "3", "4"]])), "column x holds str32 values, expected real numbers"),
+        ("scan.npy", npy(POINTS.astype(complex)), "column x holds complex128 values, expected real numbers"),
         ("scan.csv", b"1,2\n3,4\n", "2 columns: name them all"),
         ("scan.obj", b"v 1 2 3", "a scan is read from .bin, .npy, .pcd, .ply, .las, .laz, .csv files"),
         ("scan.bin", np.full((60, 4), np.nan, np.float32).tobytes(), "no point with finite coordinates"),
@@ -153,6 +204,22 @@ def test_unreadable_file_is_named(name, content, message, tmp_path):
     with pytest.raises(ValueError, match=message) as error:
         read_scan(tmp_path / name)
     assert str(tmp_path / name) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_whose_last_points_are_cut_off_is_refused(tmp_path):
+    """Files that end at the border of two points were read as whole ones."""
+    import laspy
+
+    write_pcd(tmp_path / "scan.pcd", "binary")
+    cloud = laspy.create()
+    cloud.x = cloud.y = cloud.z = np.arange(4000.0)
+    cloud.write(tmp_path / "scan.las")
+    for name, bytes_of_point in (("scan.pcd", 16), ("scan.las", cloud.point_format.size)):
+        path = tmp_path / name
+        path.write_bytes(path.read_bytes()[: -10 * bytes_of_point])
+        with pytest.raises(ValueError, match="the header announces 4000 points, and 3990 are there"):
+            read_scan(path)
 
 
 def test_wrong_columns_are_refused(tmp_path):
@@ -169,8 +236,11 @@ def test_scans_are_listed_in_order_and_once(tmp_path):
     assert [path.name for path in list_scans([tmp_path])] == ["a.pcd", "b.bin"]
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "a.ply").touch()
-    with pytest.raises(ValueError, match="have the same name"):
-        list_scans([tmp_path, tmp_path / "c"])
+    again = [tmp_path / "a.pcd", tmp_path / "c" / ".." / "b.bin"]
+    assert [path.name for path in list_scans([tmp_path, *again])] == ["a.pcd", "b.bin"]
+    assert [path.name for path in list_scans([tmp_path, tmp_path / "c"])] == ["a.pcd", "b.bin", "a.ply"]
+    with pytest.raises(ValueError, match=r"a.pcd and .*a.ply would have the same results, a.json: name another --out"):
+        check_names_differ(list_scans([tmp_path, tmp_path / "c"]))
     with pytest.raises(FileNotFoundError, match="no scan at"):
         list_scans([tmp_path / "d.bin"])
     (tmp_path / "empty").mkdir()
