@@ -254,11 +254,6 @@ def _annotate(
     annotated = {}
     for frame in tqdm(frames, desc="checking", unit="frame", disable=not progress):
         check_points_size(frame.points_path)
-        if not frame.points_path.stat().st_size:
-            raise ValueError(
-                f"{frame.points_path}: the scan is empty: copy it again, or take frame {frame.name} out of the lists in"
-                " ImageSets"
-            )
         start, stop = bounds[frame.name] if frame.is_labelled else (0, 0)
         calibration = read_calibration(frame.calibration_path)
         annotated[frame] = AnnotatedFrame(

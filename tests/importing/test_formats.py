@@ -90,15 +90,6 @@ def test_a_root_without_objects_of_its_classes_is_refused(tmp_path):
         prepare_kitti(tmp_path / "root", progress=False)
 
 
-def test_an_empty_scan_is_refused_before_anything_is_prepared(tmp_path):
-    write_sustech(tmp_path / "export", example())
-    run(tmp_path / "export", tmp_path / "root", "sustech")
-    (tmp_path / "root/training/velodyne/000001.bin").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"000001\.bin: the scan is empty: copy it again, or take .* the lists"):
-        prepare_kitti(tmp_path / "root", progress=False)
-    assert not list((tmp_path / "root").glob("*.pkl"))
-
-
 def test_labels_of_a_root_without_camera_are_exact(tmp_path):
     """The two frames differ by the order and the signs of the axes."""
     write_openpcdet(tmp_path / "export", example())

@@ -75,7 +75,9 @@ def test_numbers_of_the_table_are_in_the_log_file_alone(small_config, brief, tmp
     assert ": test second_kitti-car_tiny\n" in console
     assert "2 samples to test\n" in console
     assert "Config:" not in console
-    assert "Car 3d @" in console.rstrip().splitlines()[-1] or "Car aos" in console.rstrip().splitlines()[-1]
+    *_, last_row, note = console.rstrip().splitlines()
+    assert "Car 3d @" in last_row or "Car aos" in last_row
+    assert note.startswith("objects: those with x from 0 to 38.4 m")
     assert number not in console
 
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,20 @@ def test_own_scans_are_trained_on_and_evaluated_without_a_camera(own_config, own
     assert not (tmp_path / "found/camera").exists(), "there is none"
     written = Config.fromfile(tmp_path / "work" / "second_own_tiny.py")
     assert written.test_dataloader.dataset.metainfo.classes == ["person", "car"], "the config that predict takes"
+
+
+def test_an_empty_scan_is_trained_on(own_config, own_root, brief, monkeypatch, tmp_path):
+    root = Path(shutil.copytree(own_root, tmp_path / "root"))
+    first = (root / "ImageSets/train.txt").read_text().split()[0]
+    (root / f"training/velodyne/{first}.bin").write_bytes(b"")
+    prepare_kitti(root, progress=False)
+    monkeypatch.setenv("KITTI_ROOT", str(root))
+    options = brief | {"train_cfg.val_begin": 3, "train_dataloader.batch_size": 1}
+    running.train(own_config, work_dir=str(tmp_path / "work"), options=options)
+    (log,) = (tmp_path / "work").glob("*/vis_data/scalars.json")
+    losses = [row["loss"] for row in map(json.loads, log.read_text().splitlines()) if "loss" in row]
+    assert losses
+    assert np.isfinite(losses).all()
 
 
 def test_anchors_thresholds_and_samples_follow_the_labels(own_root, monkeypatch):
