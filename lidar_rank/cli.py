@@ -6,6 +6,8 @@ A command imports what it needs when it runs: ``evaluate`` starts without torch,
 import argparse
 import ast
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_for_cpus()
     try:
         options.run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # what reads the output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the exit has nothing left to write
+        return 128 + signal.SIGPIPE
     except (ValueError, OSError, ImportError) as error:
         print(f"lidar-rank {options.command}: {error}{_how_to_install(error, options.command)}", file=sys.stderr)
         return 2

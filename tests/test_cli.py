@@ -191,3 +191,11 @@ def test_every_command_has_a_help_with_an_example(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     assert f"example: lidar-rank {command} " in capsys.readouterr().out
+
+
+def test_a_reader_that_has_seen_enough_ends_a_command_quietly(folders):
+    command = [sys.executable, "-m", "lidar_rank.cli", "evaluate", *map(str, folders)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141, "as of a program that the signal of the closed pipe ends"
