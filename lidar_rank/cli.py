@@ -223,6 +223,8 @@ def _create_data(options: argparse.Namespace) -> None:
     size = options.image_size and tuple(options.image_size)
     summary = prepare_kitti(options.root, image_size=size, jobs=options.jobs)
     print("frames:", ", ".join(f"{split} {count}" for split, count in summary.frames.items()))
+    if summary.in_train_and_val:
+        print(f"in train and in val: {summary.in_train_and_val}, whose AP says nothing of new scans")
     print(f"prepared {summary.prepared}, kept {summary.kept} from an earlier run")
     if "train" in summary.frames:
         print("object database:", ", ".join(f"{name} {count}" for name, count in summary.database.items()) or "empty")

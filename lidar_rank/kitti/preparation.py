@@ -58,6 +58,7 @@ class PreparationSummary:
 
     Attributes:
         frames: Number of frames by split.
+        in_train_and_val: Frames that are in both lists, on which AP says nothing of new scans.
         prepared: Frames that this call processed.
         kept: Frames whose outputs of an earlier call are complete and still fit their inputs.
         database: Objects in the database by class.
@@ -67,6 +68,7 @@ class PreparationSummary:
     """
 
     frames: dict[str, int]
+    in_train_and_val: int
     prepared: int
     kept: int
     database: dict[str, int]
@@ -133,6 +135,7 @@ def prepare_kitti(
         write_statistics(root, classes)
     return PreparationSummary(
         frames={split: len(frames) for split, frames in splits.items()},
+        in_train_and_val=len(train & set(splits.get("val", []))),
         prepared=len(pending),
         kept=len(tasks) - len(pending),
         database=_write_infos(root, splits, annotated, counts, progress),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lidar_rank.cli import main
 from lidar_rank.kitti import preparation
 from lidar_rank.kitti.files import temporary_path
 from lidar_rank.kitti.preparation import prepare_kitti
@@ -185,6 +186,13 @@ def test_frames_without_objects_and_with_dontcare_only(root):
     train, val = (load(root / f"kitti_infos_{split}.pkl")["data_list"] for split in ("train", "val"))
     assert train[1]["instances"] == []
     assert [instance["bbox_label"] for instance in val[0]["instances"]] == [-1]
+
+
+def test_frames_that_are_trained_on_and_tested_on_are_counted(root, capsys):
+    assert prepare(root).in_train_and_val == 0
+    (root / "ImageSets" / "val.txt").write_text("000003\n000001\n")
+    assert main(["create-data", str(root), "--image-size", "1242", "375"]) == 0
+    assert "in train and in val: 1, whose AP says nothing of new scans\n" in capsys.readouterr().out
 
 
 def test_test_frames_are_reduced_and_have_no_instances(root):
