@@ -7,7 +7,7 @@ this detector needs otherwise.
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
     cfg.work_dir = cfg.get("work_dir") or str(Path("work_dirs") / Path(path).stem)
     if loss is not None:
         names = parts_of_loss(loss)
-        _check_apart({name: losses[name].model for name in names})
+        _check_apart([(name, losses[name].model) for name in names])
         for name in names:
             settings = losses[name]
             if "custom_hooks" in settings:
@@ -98,17 +98,18 @@ def _leaves(node: ast.expr, place: str) -> Iterator[tuple[str, str]]:
         yield place, ast.unparse(node)
 
 
-def _check_apart(models: dict[str, ConfigDict]) -> None:
-    """Refuse losses of which two set the same value of the model, by name of the loss."""
+def _check_apart(models: Sequence[tuple[str, ConfigDict]]) -> None:
+    """Refuse losses, by name with their settings of the model, of which two set the same value."""
     setters: dict[str, str] = {}
-    for loss, model in models.items():
-        for place in _places(model, "model"):
+    for loss, model in models:
+        places = list(_places(model, "model"))
+        for place in places:
             if place in setters:
                 raise ValueError(
                     f"the losses {setters[place]} and {loss} both set {place}: join losses of different parts, such as"
                     " one of the scores, one of the boxes and iou-branch"
                 )
-        setters.update(dict.fromkeys(_places(model, "model"), loss))
+        setters.update(dict.fromkeys(places, loss))
 
 
 def _places(settings: dict, name: str) -> Iterator[str]:

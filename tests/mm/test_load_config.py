@@ -51,6 +51,8 @@ def test_losses_of_different_parts_are_joined():
         load_config(str(SMALL), "ap+box-iou+rankdet")
     with pytest.raises(ValueError, match="the losses diou and box-iou both set model"):
         load_config(str(SMALL), "diou+box-iou")
+    with pytest.raises(ValueError, match="the losses rankdet and rankdet both set model"):
+        load_config(str(SMALL), "rankdet+rankdet")
     with pytest.raises(ValueError, match="does not take the loss 'rank': it takes"):
         load_config(str(SMALL), "rank+box-iou")
 
