@@ -2,8 +2,10 @@
 
 import gc
 import importlib.util
+import multiprocessing
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,15 @@ def pytest_collection_finish() -> None:
     """Leave what the collection made out of garbage collection, which mmengine runs for each data set that it loads."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def no_process_outlives_its_test() -> Iterator[None]:
+    """Processes of data loaders live until the runner that they belong to is collected, and hold every open file."""
+    yield
+    if multiprocessing.active_children():
+        gc.collect()
+        assert multiprocessing.active_children() == []
 
 
 def _cuda_is_available() -> bool:

@@ -7,10 +7,17 @@ point_cloud_range = [-70.4, -70.4, -3, 70.4, 70.4, 1]
 voxel_layer = dict(point_cloud_range=point_cloud_range, voxel_size=[0.1, 0.1, 0.1], max_voxels=(60000, 90000))
 own = on_own_scans(_base_, point_cloud_range, _base_.train_pipeline)
 model = dict(
-    own.pop("model"),
+    own["model"],
     data_preprocessor=dict(voxel_layer=voxel_layer),
     middle_encoder=dict(sparse_shape=[41, 1408, 1408]),
     test_cfg=dict(nms_pre=400, max_num=200),
 )
-globals().update(own)  # pipelines, data loaders, evaluators
+train_pipeline = own["train_pipeline"]
+test_pipeline = own["test_pipeline"]
+train_dataloader = own["train_dataloader"]
+val_dataloader = own["val_dataloader"]
+test_dataloader = own["test_dataloader"]
+val_evaluator = own["val_evaluator"]
+test_evaluator = own["test_evaluator"]
+default_hooks = own["default_hooks"]
 del own

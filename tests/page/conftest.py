@@ -15,9 +15,13 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, BROWSERS)), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Headless Chromium, which draws WebGL in software: that of the system, or the one that playwright installed."""
+    """Headless Chromium, which draws WebGL in software: that of the system, or the one that playwright installed.
+
+    It lives no longer than the tests of a file: playwright's driver ends when its input is closed, and a process that
+    another test forks meanwhile holds that input open.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as engine:
         try:
