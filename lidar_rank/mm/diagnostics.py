@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from lidar_rank import runs
 from lidar_rank.analysis import count_reverse_pairs, score_iou_correlation
+from lidar_rank.losses import BlendLoss
 from lidar_rank.mm.registry import HOOKS
 
 
@@ -206,6 +207,9 @@ def mean_gradients(runner: Runner, batches: int) -> dict[str, float]:
         batches: Number of batches, fewer if the training set is smaller.
     """
     model = runner.model
+    for module in model.modules():
+        if isinstance(module, BlendLoss):  # which a training moves: a checkpoint that is measured is past its warm-up
+            module.set_progress(1.0)
     was_training = model.training
     model.train()
     found = [_unnoticed(model, data) for data in islice(runner.build_dataloader(runner.cfg.train_dataloader), batches)]

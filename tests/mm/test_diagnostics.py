@@ -174,9 +174,10 @@ def test_model_without_head_is_refused():
         feature_gradients(torch.nn.Identity(), {})
 
 
-def test_analyze_prints_gradients(small_config, brief, tmp_path, capsys):
+@pytest.mark.parametrize("loss", [[], ["--loss", "rankdet"]], ids=["focal", "after a warm-up"])
+def test_analyze_prints_gradients(small_config, brief, tmp_path, capsys, loss):
     running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
-    command = ["analyze", small_config, str(tmp_path / "w" / "epoch_2.pth"), "--out", str(tmp_path / "run.json")]
+    command = ["analyze", small_config, str(tmp_path / "w" / "epoch_2.pth"), "--out", str(tmp_path / "run.json"), *loss]
     assert main([*command, "--work-dir", str(tmp_path / "a"), "--gradients", "1"]) == 0
     table = capsys.readouterr().out.strip().splitlines()[-4:]
     assert [row.split()[0] for row in table] == ["loss", "loss_cls", "loss_bbox", "loss_dir"]
