@@ -78,6 +78,7 @@ def build_parser() -> argparse.ArgumentParser:
         _add_doctor,
         _add_evaluate,
         _add_analyze,
+        _add_tune_weight,
         _add_report,
         _add_view,
         _add_demo,
@@ -657,6 +658,45 @@ def _analyze(options: argparse.Namespace) -> None:
             options=options.cfg_options,
         )
         print(f"\n{format_gradients(norms)}")
+
+
+def _add_tune_weight(commands: Any) -> None:
+    command = _add_command(
+        commands,
+        "tune-weight",
+        _tune_weight,
+        "Find the weight for a classification loss at which it pulls at the shared features as hard as the config's own"
+        " loss does, in about a minute: a good first weight for a detector and data on which the loss was never tried.",
+        "lidar-rank tune-weight second_kitti-car_small work_dirs/second_kitti-car_small/epoch_40.pth --loss dr",
+    )
+    _add_config(command)
+    command.add_argument("checkpoint", help="weights trained with this config and its own loss (.pth)")
+    command.add_argument(
+        "--batches", type=int, default=50, metavar="N", help="training batches to measure (default 50)"
+    )
+
+
+def _tune_weight(options: argparse.Namespace) -> None:
+    if options.loss is None:
+        raise ValueError("tune-weight needs --loss NAME, the loss to find a weight for")
+    runs.check_counts(batches=options.batches)
+    _check_run(options)
+    runs.check_checkpoint(options.checkpoint)
+    from lidar_rank.mm import running
+
+    found = running.tune_weight(
+        options.config,
+        options.checkpoint,
+        loss=options.loss,
+        batches=options.batches,
+        work_dir=options.work_dir,
+        options=options.cfg_options,
+    )
+    print(
+        f"gradient at the shared features, mean of {options.batches} batches: {found.own:.4g} of the config's own loss,"
+        f" {found.put_in:.4g} of {options.loss}\nThey are equal with --loss {options.loss} --cfg-options"
+        f" {found.option}={found.weight:.2g}"
+    )
 
 
 def _add_report(commands: Any) -> None:

@@ -113,6 +113,8 @@ def test_split_chooses_the_frames(folders, tmp_path, capsys):
         (["train", "config.py", "--work-dir", "config.py/runs"], "config.py is a file"),
         (["test", "config.py", "weights.pth", "--out", "config.py"], "config.py is a file"),
         (["analyze", "config.py", "weights.pth", "--out", "."], ". is a folder"),
+        (["tune-weight", "config.py", "weights.pth"], "needs --loss NAME"),
+        (["tune-weight", "config.py", "weights.pth", "--loss", "dr", "--batches", "0"], "batches must be at least 1"),
         (["report", "nowhere.json"], "nowhere.json"),
         (["report", "nowhere.json", "--scans", "-1"], "scans must be at least 0, got -1"),
         (["view", "nowhere.json"], "nowhere.json"),
@@ -184,7 +186,8 @@ def test_help_and_evaluate_start_without_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["simulate", "create-data", "train", "test", "evaluate", "analyze", "report", "view", "demo"]
+    "command",
+    ["simulate", "create-data", "train", "test", "evaluate", "analyze", "tune-weight", "report", "view", "demo"],
 )
 def test_every_command_has_a_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as stop:

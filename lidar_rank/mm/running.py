@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from mmengine.config import Config
@@ -191,6 +192,53 @@ def measure_gradients(
     runner = _runner(cfg, config, loss)
     runner.load_or_resume()
     return mean_gradients(runner, batches)
+
+
+class BalancedWeight(NamedTuple):
+    """The weight at which a classification loss pulls at the shared features as hard as the config's own loss."""
+
+    own: float  # gradient of the config's own loss
+    put_in: float  # gradient of the loss that was put in, with the weight that it has
+    option: str  # the weight's place in the config
+    weight: float
+
+
+def tune_weight(
+    config: str, checkpoint: str, *, loss: str, batches: int, work_dir: str | None = None, options: dict | None = None
+) -> BalancedWeight:
+    """Measure at which weight a classification loss pulls at the shared features as the config's own loss does.
+
+    Args:
+        config: Path of an mmengine config.
+        checkpoint: Path of weights trained with the config's own loss.
+        loss: Name of the loss to put in.
+        batches: Number of training batches to average over, the same for both losses.
+        work_dir: Where logs go; default as of :func:`train`.
+        options: Settings that replace those of the config, keys with dots.
+
+    Raises:
+        FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
+        ValueError: the loss leaves the classification as it is, or is a sum, whose parts have weights of their own; or
+            the checkpoint is of another model.
+    """
+    own, put_in = (load_config(config, name, options).model for name in (None, loss))
+    head, term = ("rpn_head", "loss_rpn_cls") if "rpn_head" in own else ("bbox_head", "loss_cls")
+    if own[head].loss_cls == put_in[head].loss_cls:
+        raise ValueError(f"--loss {loss} leaves the classification loss of {config} as it is: no weight to choose")
+    settings, option = put_in[head].loss_cls, f"model.{head}.loss_cls"
+    if "end" in settings:  # a BlendLoss, whose start is the loss of the warm-up
+        settings, option = settings.end, f"{option}.end"
+    if "losses" in settings:
+        raise ValueError(
+            f"--loss {loss} is a sum: give its parts weights by --cfg-options {option}.losses.1.loss_weight="
+        )
+    wanted, found = (
+        measure_gradients(config, checkpoint, batches=batches, loss=name, work_dir=work_dir, options=options)[term]
+        for name in (None, loss)
+    )
+    if not found:
+        raise ValueError(f"--loss {loss} sends no gradient into the shared features in {batches} batches: take more")
+    return BalancedWeight(wanted, found, f"{option}.loss_weight", settings.get("loss_weight", 1.0) * wanted / found)
 
 
 def _runner(cfg: Config, config: str, loss: str | None) -> ConsoleRunner:

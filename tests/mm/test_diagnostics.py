@@ -184,5 +184,36 @@ def test_analyze_prints_gradients(small_config, brief, tmp_path, capsys, loss):
     assert table[1].split()[2] == "1.000"
 
 
+@pytest.mark.parametrize(
+    ("loss", "option"),
+    [("dr", "model.bbox_head.loss_cls.loss_weight"), ("rankdet", "model.bbox_head.loss_cls.end.loss_weight")],
+)
+def test_weight_that_is_found_makes_the_gradients_equal(small_config, brief, tmp_path, capsys, loss, option):
+    running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
+    checkpoint = str(tmp_path / "w" / "epoch_2.pth")
+    command = ["tune-weight", small_config, checkpoint, "--work-dir", str(tmp_path / "a"), "--batches", "2"]
+    assert main([*command, "--loss", loss]) == 0
+    words = capsys.readouterr().out.split()
+    name, _, weight = words[-1].partition("=")
+    assert name == option
+    norms = running.measure_gradients(
+        small_config, checkpoint, batches=2, loss=loss, work_dir=str(tmp_path / "b"), options={option: float(weight)}
+    )
+    own = running.measure_gradients(small_config, checkpoint, batches=2, work_dir=str(tmp_path / "b"))
+    assert norms["loss_cls"] == pytest.approx(own["loss_cls"], rel=0.05)  # the weight is printed with two digits
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ("box-iou", "leaves the classification loss of .* as it is"),
+        ("focal-rankdet-iou", r"is a sum: .* model\.bbox_head\.loss_cls\.losses\.1\.loss_weight="),
+    ],
+)
+def test_losses_without_one_weight_are_refused_before_anything_is_measured(small_config, loss, message):
+    with pytest.raises(ValueError, match=message):
+        running.tune_weight(small_config, "nowhere.pth", loss=loss, batches=1)
+
+
 def test_table_of_gradients():
     assert format_gradients({"loss_cls": 2.0, "loss_bbox": 1.0}).splitlines()[2].split() == ["loss_bbox", "1", "0.500"]
