@@ -1,7 +1,7 @@
 # SECOND on a patch of 38.4 m x 38.4 m with 0.1 m voxels and a thin network: trains on two CPU cores.
 _base_ = ["./second_kitti-car.py", "../_base_/schedules/small_scans.py"]
 
-from lidar_rank.config_files import within_range  # noqa: E402
+from lidar_rank.config_files import mild, within_range  # noqa: E402
 
 point_cloud_range = _base_.small_range
 voxel_size = [0.1, 0.1, 0.2]
@@ -44,12 +44,7 @@ optim_wrapper = dict(optimizer=_base_.small_optimizer)
 param_scheduler = [dict(_base_.one_cycle, total_steps=_base_.small_epochs)]
 train_cfg = dict(max_epochs=_base_.small_epochs, val_interval=10)
 
-# For configs on top of this one. Mild augmentation leaves cars in their places and turns scans little: wide turns bring
-# ground into the patch that the scanner did not see, and hundreds of steps learn more without them.
-mild_car_pipeline = [
-    dict(step, rot_range=[-0.25, 0.25]) if step.type == "GlobalRotScaleTrans" else step
-    for step in train_pipeline
-    if step.type != "ObjectNoise"
-]
+# For configs on top of this one.
+mild_car_pipeline = mild(train_pipeline)
 augmentation = ("ObjectSample", "ObjectNoise", "RandomFlip3D", "GlobalRotScaleTrans")
 plain_car_pipeline = [step for step in train_pipeline if step.type not in augmentation]

@@ -29,6 +29,7 @@ from mmengine.runner import Runner, TestLoop
 from safetensors.torch import save_file
 
 from lidar_rank import sparse
+from lidar_rank.config_files import mild
 from lidar_rank.mm.configs import load_config
 
 METRICS: Final = ("3d", "bev", "3d@0.5", "bev@0.5")
@@ -111,11 +112,7 @@ def synchronise() -> None:
 def recipe(cfg: Config, args: argparse.Namespace, steps: int) -> Config:
     """The config with ``steps`` steps on one device instead of its epochs on eight."""
     data = cfg.train_dataloader.dataset.dataset
-    data.pipeline = [
-        dict(step, rot_range=[-0.25, 0.25]) if step.type == "GlobalRotScaleTrans" else step
-        for step in data.pipeline
-        if step.type != "ObjectNoise"
-    ]
+    data.pipeline = mild(data.pipeline)
     cfg.train_dataloader.update(batch_size=args.batch_size, num_workers=args.workers)
     cfg.train_dataloader.sampler = {"type": "InfiniteSampler", "shuffle": True}
     cfg.train_cfg = {"type": "IterBasedTrainLoop", "max_iters": steps}
