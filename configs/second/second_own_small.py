@@ -1,5 +1,5 @@
 # SECOND for labelled scans of one's own, up to 41 m in every direction: the network of second_kitti-car_tiny, which
-# trains on two CPU cores. With one class it can start from the weights that come with the package: --init second-car.
+# trains on two CPU cores. With one class it can start from weights that come with the package: --init second-car-tiny.
 _base_ = ["./second_kitti-car_tiny.py", "../_base_/data/own_scans.py"]
 
 from lidar_rank.config_files import on_own_scans  # noqa: E402

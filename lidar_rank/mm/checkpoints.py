@@ -41,6 +41,16 @@ def load_shipped(filename: str, map_location: object = None) -> dict:  # noqa: A
     return {"state_dict": read_weights(find_shipped(filename.removeprefix(SHIPPED)).weights), "meta": {}}
 
 
+@CheckpointLoader.register_scheme(prefixes=r".*\.safetensors$")
+def load_safetensors(filename: str, map_location: object = None) -> dict:  # noqa: ARG001 - the host's signature
+    """Load a ``.safetensors`` file for the host, which would rearrange the weights of sparse convolutions in it.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    return {"state_dict": read_weights(Path(filename)), "meta": {}}
+
+
 def check_start(model: torch.nn.Module, classes: Sequence[str], start: ShippedModel) -> None:
     """Check that a training can start from the weights of a model of the package.
 
@@ -86,6 +96,15 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return checkpoint.get("state_dict", checkpoint)
 
 
+def write_weights(weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write weights as a ``.safetensors`` file in half precision, which rounds less than points are noisy."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in weights.items()}
+    save_file({name: value.contiguous().cpu() for name, value in halved.items()}, path)
+
+
 def check_is_whole(path: Path) -> None:
     """Check that torch can load a checkpoint, and that its bytes are those that were saved.
 
@@ -94,6 +113,9 @@ def check_is_whole(path: Path) -> None:
     Raises:
         ValueError: the file is damaged, cannot be read, or is not a checkpoint; the message names it.
     """
+    if path.suffix == ".safetensors":
+        read_weights(path)
+        return
     try:
         if zipfile.is_zipfile(path):
             _compare_checksums(path)

@@ -58,7 +58,8 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
 
 def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:
     """Settings that a checkpoint was trained with, which mmengine saves in it; those of ``cfg`` for weights alone."""
-    text = (torch.load(checkpoint, map_location="cpu").get("meta") or {}).get("cfg")
+    saved = {} if checkpoint.suffix == ".safetensors" else torch.load(checkpoint, map_location="cpu")
+    text = (saved.get("meta") or {}).get("cfg")
     return flat_settings(text if isinstance(text, str) else cfg.pretty_text)
 
 

@@ -1,12 +1,20 @@
 """How a head ranks its candidates, measured on the way through a test."""
 
+import numpy as np
 import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from mmengine.structures import BaseDataElement, InstanceData
 from tqdm import tqdm
 
-from lidar_rank.analysis import Distributions, ReversePairs, count_distributions, count_reverse_pairs
+from lidar_rank.analysis import (
+    Distributions,
+    ReversePairs,
+    count_distributions,
+    count_reverse_pairs,
+    score_iou_correlation,
+)
+from lidar_rank.labels import is_object
 from lidar_rank.mm.registry import SCOPE
 
 
@@ -22,6 +30,7 @@ class RankingHook(Hook):
 
     pairs: ReversePairs
     distributions: Distributions
+    score_iou_correlation: float
 
     def __init__(self, min_score: float) -> None:
         self._min_score = min_score
@@ -42,7 +51,7 @@ class RankingHook(Hook):
             return self._features
 
         self._model.extract_feat = extract_and_keep
-        self._counts = []
+        self._counts, self._positives = [], []
         self._progress = tqdm(total=len(runner.test_dataloader), desc="analyze", unit="batch", delay=2)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:  # noqa: ARG002
@@ -55,6 +64,8 @@ class RankingHook(Hook):
         arrays = [part.cpu().numpy() for part in found]
         pairs = count_reverse_pairs(*arrays, min_negative_score=self._min_score)
         self._counts.append((pairs, count_distributions(*arrays)))
+        positive = is_object(arrays[1], arrays[0].shape[2])
+        self._positives.append([part[positive] for part in arrays])
         self._progress.update()
 
     def after_test(self, runner: Runner) -> None:  # noqa: ARG002
@@ -62,6 +73,8 @@ class RankingHook(Hook):
         self._progress.close()
         pairs, distributions = zip(*self._counts, strict=True)
         self.pairs, self.distributions = sum(pairs, ReversePairs()), sum(distributions[1:], distributions[0])
+        positives = (np.concatenate(part)[None] for part in zip(*self._positives, strict=True))
+        self.score_iou_correlation = score_iou_correlation(*positives)
 
 
 def _in_scan(sample: BaseDataElement, device: torch.device) -> tuple[InstanceData]:

@@ -147,7 +147,8 @@ def analyze(
     for hook in (images, ranking):  # in this order: the second moves the objects of images
         runner.register_hook(hook)
     metrics = runner.test()
-    return Run(Diagnosis(metrics, ranking.pairs, ranking.distributions), settings, _compared(runner) or images.results)
+    diagnosis = Diagnosis(metrics, ranking.pairs, ranking.distributions, ranking.score_iou_correlation)
+    return Run(diagnosis, settings, _compared(runner) or images.results)
 
 
 def _compared(runner: ConsoleRunner) -> Results | None:

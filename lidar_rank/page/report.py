@@ -256,11 +256,13 @@ def _pairs_table(runs: Mapping[str, Diagnosis]) -> str:
     for field, label in PAIRS.items():
         counts = [getattr(run.pairs, field) for run in runs.values()]
         rows.append([label, *(f"{100 * count.ratio:.3f}" if count.total else "-" for count in counts)])
+    correlations = [100 * run.score_iou_correlation for run in runs.values()]
+    rows.append(["correlation", *("-" if math.isnan(value) else f"{value:.1f}" for value in correlations)])
     hint = (
         "<p>Shares of the pairs of candidates of a scan or image that are ranked in the wrong order. F-B: an object"
         " scores below background. P-N: an object scores below background or an object of another class, both by the"
         " score of the first object's class. P-P: the worse of two boxes scores above the better one. A tie counts"
-        " half.</p>"
+        " half. Correlation: of the scores of the candidates of objects with the overlaps of their boxes.</p>"
     )
     return _table(["%", *runs], rows) + hint
 

@@ -1,6 +1,7 @@
 """A diagnosis is read back as it was written, and the table shows the numbers of each run."""
 
 import json
+import math
 import re
 
 import pytest
@@ -18,7 +19,7 @@ from tests.analysis.candidates import random_candidates
 
 def diagnosis(seed: int, **metrics: float) -> Diagnosis:
     candidates = random_candidates(seed)
-    return Diagnosis(metrics, count_reverse_pairs(*candidates), count_distributions(*candidates))
+    return Diagnosis(metrics, count_reverse_pairs(*candidates), count_distributions(*candidates), 0.25)
 
 
 AP = {"kitti/Car/3d/R40/moderate": 43.217, "kitti/Car/bev/R40/moderate": 69.4, "kitti/Car/3d/R40/easy": 99.0}
@@ -28,9 +29,15 @@ RUNS = {"focal": diagnosis(0, **AP), "<DR>": diagnosis(1, **AP | {"kitti/Car/3d/
 def test_a_diagnosis_is_read_back_as_it_was_written():
     run = RUNS["focal"]
     back = Diagnosis.from_json(json.loads(json.dumps(run.to_json())))
-    assert (back.metrics, back.pairs) == (run.metrics, run.pairs)
+    assert (back.metrics, back.pairs, back.score_iou_correlation) == (run.metrics, run.pairs, 0.25)
     for name, counts in vars(run.distributions).items():
         assert (vars(back.distributions)[name] == counts).all()
+
+
+def test_a_file_without_a_correlation_is_read():
+    record = RUNS["focal"].to_json()
+    del record["score_iou_correlation"]
+    assert math.isnan(Diagnosis.from_json(record).score_iou_correlation)
 
 
 @pytest.mark.parametrize("record", [{}, {"metrics": {}, "pairs": {}, "distributions": {}}, {"pairs": {"a": {}}}, []])
@@ -41,7 +48,7 @@ def test_another_file_is_refused(record):
 
 def test_table_has_moderate_ap_and_the_shares_of_each_run():
     pairs = ReversePairs(PairCount(1.0, 8), PairCount(3.0, 8), PairCount())
-    table = format_runs({"one": Diagnosis(AP, pairs, RUNS["focal"].distributions), **RUNS})
+    table = format_runs({"one": Diagnosis(AP, pairs, RUNS["focal"].distributions, 0.3), **RUNS})
     header, one, *_ = table.splitlines()
     assert re.split(r"  +", header) == [
         "run",
@@ -50,8 +57,9 @@ def test_table_has_moderate_ap_and_the_shares_of_each_run():
         "F-B reversed %",
         "P-N reversed %",
         "P-P reversed %",
+        "score-IoU correlation %",
     ]
-    assert one.split() == ["one", "43.22", "69.40", "12.500", "37.500", "nan"]
+    assert one.split() == ["one", "43.22", "69.40", "12.500", "37.500", "nan", "30.000"]
     assert len({len(line) for line in table.splitlines()}) == 1
 
 

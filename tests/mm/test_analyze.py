@@ -11,10 +11,11 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 
+from lidar_rank.analysis import score_iou_correlation
 from lidar_rank.cli import main
 from lidar_rank.evaluation import evaluate_folders
 from lidar_rank.kitti import read_kitti_results
-from lidar_rank.mm import running
+from lidar_rank.mm import ranking, running
 from lidar_rank.mm.configs import flat_settings, training_settings
 from lidar_rank.mm.heads.retina import PerImageRetinaHead
 from lidar_rank.mm.registry import MODELS
@@ -55,6 +56,8 @@ def count_calls(monkeypatch: pytest.MonkeyPatch, owner: type, name: str) -> list
 def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys, monkeypatch):
     runners = count_calls(monkeypatch, Runner, "__init__")
     passes = count_calls(monkeypatch, VoxelNet, "extract_feat")
+    given = []
+    monkeypatch.setattr(ranking, "count_reverse_pairs", _kept(given, ranking.count_reverse_pairs))
     run = tmp_path / "new" / "untrained.json"
     command = ["analyze", small_config, str(checkpoint), "--work-dir", str(tmp_path), "--out", str(run)]
     assert main(command) == 0
@@ -65,10 +68,13 @@ def test_from_a_checkpoint_to_a_page(small_config, checkpoint, tmp_path, capsys,
     assert found.distributions.foreground_score.sum() > 0
     assert 0.95 * anchors_of_both_scans < found.distributions.gradient_norm.sum() <= anchors_of_both_scans
     assert 0 < found.pairs.foreground_background.ratio < 1, "an untrained head ranks at random"
+    (both_scans,) = given
+    assert found.score_iou_correlation == pytest.approx(score_iou_correlation(*both_scans))
 
     assert main(["report", str(run), "--out", str(tmp_path / "page.html")]) == 0
     page = (tmp_path / "page.html").read_text()
     assert f"<td>{100 * found.pairs.foreground_background.ratio:.3f}</td>" in page
+    assert f"<td>correlation</td><td>{100 * found.score_iou_correlation:.1f}</td>" in page
     assert page.count('<i hidden id="points-') == 2
     assert "untrained" in capsys.readouterr().out
 
@@ -138,6 +144,14 @@ def test_images_are_analysed_as_scans_are(blood_cells, tmp_path, monkeypatch):
     assert [len(image) for image in objects] == [1, 0]
     # In pixels of the input, 320 x 160; VOC counts pixels from 1.
     torch.testing.assert_close(objects[0].bboxes, torch.tensor([[32.0, 16.0, 128.0, 96.0]]))
+
+
+def _kept(given: list, count: Callable) -> Callable:
+    def keeping(*candidates, **named):
+        given.append(candidates)
+        return count(*candidates, **named)
+
+    return keeping
 
 
 def _remember(given: list, candidates: Callable) -> Callable:

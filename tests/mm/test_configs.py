@@ -99,7 +99,7 @@ def test_config_builds_every_loss_that_it_takes(path: Path, loss: str | None):
         assert type(getattr(head, key)).__name__ == wanted.type.rpartition(".")[2]
         assert wanted.type.startswith("lidar_rank.") or path.parent.name in ("atss", "faster_rcnn")
     assert head.num_classes == NUM_CLASSES.get(
-        path.stem.removesuffix("_small").rpartition("_")[2].rpartition("-")[2], 1
+        path.stem.removesuffix("_small").removesuffix("_tiny").rpartition("_")[2].rpartition("-")[2], 1
     )
     assert config.train_cfg.max_epochs >= config.train_cfg.val_interval
     if "prior_prob" in put_in:

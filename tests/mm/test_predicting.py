@@ -15,8 +15,10 @@ from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import read_calibration, read_kitti_results
 from lidar_rank.kitti.files import read_points
 from lidar_rank.mm import predicting, running
+from lidar_rank.mm.checkpoints import write_weights
 from lidar_rank.mm.predicting import Detector, load_detector, predict
 from lidar_rank.scans import SensorFrame
+from lidar_rank.weights import shipped_models
 
 EVERY_BOX = {"model.test_cfg.score_thr": 0.0}
 
@@ -148,7 +150,7 @@ def test_the_cpu_gets_its_own_sparse_convolution(simulated_root, monkeypatch, tm
 
     monkeypatch.setattr(predicting, "load_detector", load)
     scan = next((simulated_root / "training" / "velodyne").iterdir())
-    command = ["predict", "second-car", str(scan), "--out", str(tmp_path / "out")]
+    command = ["predict", "second-car-tiny", str(scan), "--out", str(tmp_path / "out")]
     for device, chosen in (("cpu", None), ("cuda", None), ("cpu", "spconv")):
         monkeypatch.setenv("LIDAR_RANK_SPARSE", chosen or "")
         assert main([*command, "--device", device]) == 2
@@ -158,27 +160,34 @@ def test_the_cpu_gets_its_own_sparse_convolution(simulated_root, monkeypatch, tm
 def test_layers_for_a_gpu_alone_are_refused_on_a_cpu(monkeypatch):
     monkeypatch.setattr(sparse, "backend", lambda: ModuleType("spconv_triton.pytorch"))
     with pytest.raises(ValueError, match="set LIDAR_RANK_SPARSE=native before lidar_rank is imported"):
-        load_detector("second-car", device="cpu")
+        load_detector("second-car-tiny", device="cpu")
 
 
-def test_safetensors_hold_the_weights_of_the_checkpoint(small_config, checkpoint, tmp_path):
+def test_safetensors_hold_the_weights_of_the_checkpoint_in_half_precision(small_config, checkpoint, tmp_path):
     """The host rearranges weights of sparse convolutions that do not say the version of their layout."""
-    from safetensors.torch import save_file
-
     weights = torch.load(checkpoint, map_location="cpu")["state_dict"]
-    save_file({name: value.contiguous() for name, value in weights.items()}, tmp_path / "weights.safetensors")
+    write_weights(weights, tmp_path / "weights.safetensors")
     loaded = load_detector(small_config, tmp_path / "weights.safetensors").model.state_dict()
     for name, value in weights.items():
-        assert torch.equal(loaded[name], value), name
+        want = value.half().to(value.dtype) if value.is_floating_point() else value
+        assert torch.equal(loaded[name], want), name
 
 
-def test_shipped_model_finds_a_simulated_car(tmp_path):
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory):
+    """Files of scans, and the boxes in them."""
     from lidar_rank.kitti.labelled import read_labelled_scans
     from lidar_rank.simulation import simulate_kitti
 
-    simulate_kitti(tmp_path / "kitti", scans=3, seed=21, val=1, images=False, jobs=1)
-    files, boxes = read_labelled_scans(tmp_path / "kitti")
-    detector = load_detector("second-car")
+    root = tmp_path_factory.mktemp("simulated") / "kitti"
+    simulate_kitti(root, scans=3, seed=21, val=1, images=False, jobs=1)
+    return read_labelled_scans(root)
+
+
+@pytest.mark.parametrize("name", shipped_models())
+def test_shipped_model_finds_a_simulated_car(name, simulated):
+    files, boxes = simulated
+    detector = load_detector(name)
     found = [predict(detector, read_points(file), min_score=0.5, full_circle=False) for file in files]
     overlaps = [
         pairwise_iou_bev(hits.lidar_boxes[:, BEV_OF_3D], true[:, BEV_OF_3D])
@@ -191,7 +200,7 @@ def test_shipped_model_finds_a_simulated_car(tmp_path):
 def test_intensities_of_another_unit_are_warned_of_and_give_no_infinite_boxes(simulated_root):
     """With intensities of 16 bits a box overflowed, and non-maximum suppression refused it without naming a scan."""
     points = read_points(next((simulated_root / "training" / "velodyne").glob("*.bin")))
-    detector = load_detector("second-car")
+    detector = load_detector("second-car-tiny")
     with pytest.warns(UserWarning, match=r"intensities reach 6.*, and networks expect 0 to 1: .*--intensity-scale"):
         found = predict(detector, points * np.float32([1, 1, 1, 65535]))
     assert np.isfinite(found.lidar_boxes).all()

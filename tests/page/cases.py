@@ -99,5 +99,5 @@ def image_table(name: str, names: list[str], boxes: list[list[float]], scores: l
 def run_of(results: Results | None, seed: int = 0, metrics: dict[str, float] | None = None, **settings: str) -> Run:
     """A run with random candidates."""
     candidates = random_candidates(seed)
-    diagnosis = Diagnosis(metrics or {}, count_reverse_pairs(*candidates), count_distributions(*candidates))
+    diagnosis = Diagnosis(metrics or {}, count_reverse_pairs(*candidates), count_distributions(*candidates), 0.25)
     return Run(diagnosis, settings, results)

@@ -26,10 +26,10 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner, TestLoop
-from safetensors.torch import save_file
 
 from lidar_rank import sparse
 from lidar_rank.config_files import mild
+from lidar_rank.mm.checkpoints import write_weights
 from lidar_rank.mm.configs import load_config
 
 METRICS: Final = ("3d", "bev", "3d@0.5", "bev@0.5")
@@ -161,13 +161,6 @@ def set_tf32(allowed: bool) -> bool:
     return True
 
 
-def write_weights(model: torch.nn.Module, path: Path) -> None:
-    """Write weights with half precision, which is more than 8 bits of noise in the points need."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    halved = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
-    save_file({k: v.contiguous().cpu() for k, v in halved.items()}, path)
-
-
 def test(runner: Runner, root: Path, args: argparse.Namespace) -> dict[str, Any]:
     """AP of the network on the split val of a root."""
     cfg = load_config(args.config, args.loss)
@@ -206,7 +199,7 @@ def measure(args: argparse.Namespace, record: dict[str, Any]) -> None:
     keep("planned_steps", steps)
     keep("training", meter.result())
     if args.weights:
-        write_weights(runner.model, args.weights)
+        write_weights(runner.model.state_dict(), args.weights)
     record["test"] = {}
     for root in (args.data, *args.test):
         keep("test", record["test"] | {root.name: test(runner, root, args)})
