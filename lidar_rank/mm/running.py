@@ -222,11 +222,12 @@ def tune_weight(
         ValueError: the loss leaves the classification as it is, or is a sum, whose parts have weights of their own; or
             the checkpoint is of another model.
     """
-    own, put_in = (load_config(config, name, options).model for name in (None, loss))
-    head, term = ("rpn_head", "loss_rpn_cls") if "rpn_head" in own else ("bbox_head", "loss_cls")
-    if own[head].loss_cls == put_in[head].loss_cls:
-        raise ValueError(f"--loss {loss} leaves the classification loss of {config} as it is: no weight to choose")
-    settings, option = put_in[head].loss_cls, f"model.{head}.loss_cls"
+    own, put_in = (load_config(config, name, options).model.get("bbox_head", {}) for name in (None, loss))
+    if own.get("loss_cls") == put_in.get("loss_cls"):  # of two stages, neither has it
+        raise ValueError(
+            f"--loss {loss} leaves the classification loss of {config}'s dense head as it is: no weight to choose"
+        )
+    settings, option = put_in.loss_cls, "model.bbox_head.loss_cls"
     if "end" in settings:  # a BlendLoss, whose start is the loss of the warm-up
         settings, option = settings.end, f"{option}.end"
     if "losses" in settings:
@@ -234,7 +235,9 @@ def tune_weight(
             f"--loss {loss} is a sum: give its parts weights by --cfg-options {option}.losses.1.loss_weight="
         )
     wanted, found = (
-        measure_gradients(config, checkpoint, batches=batches, loss=name, work_dir=work_dir, options=options)[term]
+        measure_gradients(config, checkpoint, batches=batches, loss=name, work_dir=work_dir, options=options)[
+            "loss_cls"
+        ]
         for name in (None, loss)
     )
     if not found:

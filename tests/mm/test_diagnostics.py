@@ -206,7 +206,7 @@ def test_weight_that_is_found_makes_the_gradients_equal(small_config, brief, tmp
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        ("box-iou", "leaves the classification loss of .* as it is"),
+        ("box-iou", "leaves the classification loss of .* dense head as it is"),
         ("focal-rankdet-iou", r"is a sum: .* model\.bbox_head\.loss_cls\.losses\.1\.loss_weight="),
     ],
 )
