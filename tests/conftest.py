@@ -41,10 +41,11 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def no_process_outlives_its_test() -> Iterator[None]:
     """Processes of data loaders live until the runner that they belong to is collected, and hold every open file."""
+    before = set(multiprocessing.active_children())
     yield
-    if multiprocessing.active_children():
+    if not set(multiprocessing.active_children()) <= before:
         gc.collect()
-        assert multiprocessing.active_children() == []
+        assert set(multiprocessing.active_children()) - before == set()
 
 
 def _cuda_is_available() -> bool:

@@ -6,6 +6,7 @@
 import ast
 import warnings
 from importlib import import_module
+from multiprocessing.pool import Pool
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,26 @@ def cache_compiled_augmentation() -> None:
                 keep_machine_code(member)
 
 
+def end_evaluation_processes() -> None:
+    """Wait for the processes of mmdet's VOC evaluation to end before it returns.
+
+    mmdet 3.3.0's ``eval_map`` closes its pool and drops it. If the pool's own thread then holds the last reference to
+    it, that thread waits for a lock that an idle process holds: once in some hundred evaluations two processes stay
+    until the training ends, with every file and pipe that was open when they were forked.
+    """
+    from mmdet.evaluation.functional import mean_ap
+
+    mean_ap.Pool = _PoolThatEnds
+
+
+class _PoolThatEnds(Pool):
+    """A pool of processes that have ended when ``close`` returns."""
+
+    def close(self) -> None:
+        super().close()
+        self.join()
+
+
 def format_configs_quickly() -> None:
     """Format configs without yapf.
 
@@ -160,6 +181,7 @@ REPAIRS = (
     write_checkpoints_whole,
     restore_numpy_long,
     cache_compiled_augmentation,
+    end_evaluation_processes,
     format_configs_quickly,
 )
 

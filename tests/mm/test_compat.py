@@ -2,15 +2,18 @@
 
 import ast
 import json
+import multiprocessing
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from mmdet.evaluation.functional import mean_ap
 from mmdet3d.structures.ops import box_np_ops
 from mmengine.config import Config
 from mmengine.fileio import put
@@ -66,6 +69,14 @@ def test_augmentation_is_cached():
     from mmdet3d.datasets.transforms import data_augment_utils
 
     assert isinstance(data_augment_utils.noise_per_box._cache, FunctionCache)
+
+
+def test_processes_of_the_voc_evaluation_have_ended_when_its_pool_is_closed():
+    others = set(multiprocessing.active_children())
+    pool = mean_ap.Pool(2, initializer=time.sleep, initargs=(0.2,))
+    assert len(set(multiprocessing.active_children()) - others) == 2
+    pool.close()
+    assert set(multiprocessing.active_children()) <= others
 
 
 def test_numpy_long_is_there():

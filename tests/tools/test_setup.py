@@ -53,10 +53,15 @@ class Project:
             self.add(name, "exit 127")
         self.add("nvidia-smi", "exit 9")
         self.add("uname", "echo Linux x86_64")
+        self.set_free_disk(100_000_000)
 
     def add(self, name: str, script: str) -> None:
         (self.bin / name).write_text(script if script.startswith("#!") else f"#!/bin/bash\n{script}\n")
         (self.bin / name).chmod(0o755)
+
+    def set_free_disk(self, free_kb: int) -> None:
+        heads = "Filesystem 1024-blocks Used Available Capacity Mounted"
+        self.add("df", f"printf '{heads}\\n/dev/x 9 9 {free_kb} 9%% /\\n'")
 
     def add_python(self, version: str, name: str | None = None) -> None:
         name = name or f"python{version}"
@@ -192,9 +197,9 @@ def test_missing_venv_module_is_said(project):
 
 def test_full_disk_is_said_before_and_while_pip_runs(project):
     project.add_python("3.11")
-    project.add("df", "printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 9 9 1000000 99%% /\\n'")
+    project.set_free_disk(1_000_000)
     check_fails_in_one_line(project.setup(), "is full", "about 5 GB", "1 GB are free")
-    (project.bin / "df").unlink()
+    project.set_free_disk(100_000_000)
     project.pip.write_text(
         '[[ $* != *-e* ]] || { echo "ERROR: Could not install: [Errno 28] No space left on device"; exit 1; }\n'
     )
