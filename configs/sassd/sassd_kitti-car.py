@@ -61,14 +61,14 @@ model = dict(
 )
 # Scores that are only compared with each other start in the middle and stay higher than those of focal loss.
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
-loss_ap = loss_alrp = loss_rank_sort = loss_dr
+loss_ap = loss_alrp = loss_rank_sort = loss_dr_paper = loss_dr
 # Focal loss is normalised scan by scan, also where it is the warm-up, and so are box losses that allow it.
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
 loss_diou = loss_odiou = loss_iou_balanced
 per_box = dict(
     losses=[
         dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0, reduction="none"),
-        dict(type="lidar_rank.RotatedIoULoss", kind="iou", reduction="none"),
+        dict(type="lidar_rank.RotatedIoULoss", kind="iou", loss_weight=0.5, reduction="none"),
     ]
 )
 loss_box_iou = dict(model=dict(bbox_head=dict(loss_bbox=per_box)))
@@ -77,6 +77,7 @@ loss_quality_focal = loss_focal
 loss_varifocal = loss_focal
 warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))
 loss_rankdet = warm_up
+loss_rankdet_paper = warm_up
 loss_rankdet_no_iou = warm_up
 loss_rankdet_global = warm_up
 loss_rankdet_class = warm_up

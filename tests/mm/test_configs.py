@@ -110,6 +110,24 @@ def test_config_builds_every_loss_that_it_takes(path: Path, loss: str | None):
     assert warmed_up == isinstance(head.loss_cls, losses.BlendLoss)
 
 
+@pytest.mark.parametrize("detector", ["second", "sassd", "pointpillars"])
+def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
+    path = CONFIGS / detector / f"{detector}_kitti-car_small.py"
+    weights = {
+        loss: (loss_cls.get("end", loss_cls).get("loss_weight", 1.0), head.get("proposal_score_thr"))
+        for loss in ("rankdet", "rankdet-paper", "dr", "dr-paper")
+        for head in [configs.load_config(str(path), loss).model.bbox_head]
+        for loss_cls in [head.loss_cls]
+    }
+    threshold = 0.6 if detector == "sassd" else None
+    assert weights == {
+        "rankdet": (0.25, None),
+        "rankdet-paper": (1.0, None),
+        "dr": (0.1, threshold),
+        "dr-paper": (1.0, threshold),
+    }
+
+
 def tiny(path: Path, loss: str | None = None) -> Config:
     """A small config shrunk to voxels of 0.6 m and one layer a stage, which a scan takes tenths of seconds to pass."""
     config = configs.load_config(str(path), loss)

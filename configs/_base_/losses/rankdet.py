@@ -7,6 +7,7 @@ def after_focal(loss, **warm_up):
 
 
 loss_rankdet = after_focal(dict(type="lidar_rank.RankDetLoss"))
+loss_rankdet_paper = loss_rankdet  # models for scans change the weight of loss_rankdet
 loss_rankdet_no_iou = after_focal(dict(type="lidar_rank.RankDetLoss", iou_weight=0.0))
 # Objects of any class above background, and objects of each class above everything else.
 loss_rankdet_global = after_focal(dict(type="lidar_rank.GlobalRankingLoss"))
