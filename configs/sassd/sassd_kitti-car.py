@@ -1,5 +1,5 @@
 # SA-SSD for KITTI cars, as its authors train it; data, evaluation and hooks are those of SECOND.
-_base_ = ["../second/second_kitti-car.py"]
+_base_ = ["../second/second_kitti-car.py", "../_base_/losses/confidence.py"]
 
 point_cloud_range = [0, -40, -3, 70.4, 40, 1]
 voxel_size = [0.05, 0.05, 0.1]

@@ -1,5 +1,5 @@
 # SA-SSD on the patch, the schedule and the data of the small SECOND, so that both compare; a thin network.
-_base_ = ["../second/second_kitti-car_small.py"]
+_base_ = ["../second/second_kitti-car_small.py", "../_base_/losses/confidence.py"]
 
 point_cloud_range = _base_.point_cloud_range
 voxel_size = _base_.voxel_size

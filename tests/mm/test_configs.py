@@ -27,15 +27,15 @@ from .conftest import CONFIGS
 
 FILES = sorted(CONFIGS.glob("[a-z]*/*.py"))
 LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
-DENSE, FOCAL, CE, IOU_BRANCH, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R = (
+DENSE, FOCAL, CE, IOU_BRANCH, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R, CONFIDENCE = (
     losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
-    for name in ("dense", "focal", "ce", "iou-branch", "box-iou", "rankdet", "iou-balanced", "ghm-r")
+    for name in ("dense", "focal", "ce", "iou-branch", "box-iou", "rankdet", "iou-balanced", "ghm-r", "confidence")
 )
 NUM_CLASSES = {"own": 2, "3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
 SCANS = DENSE | CE | IOU_BRANCH | BOX_IOU
 TAKEN = {
     "second": SCANS,
-    "sassd": SCANS,
+    "sassd": SCANS | CONFIDENCE,
     "pointpillars": SCANS,
     "retinanet": DENSE,
     "atss": FOCAL | RANKDET,
@@ -107,7 +107,7 @@ def test_config_builds_every_loss_that_it_takes(path: Path, loss: str | None):
         assert start == put_in.prior_prob
     configs.check_warm_up(config)
     warmed_up = any(hook.type == "lidar_rank.WarmUpHook" for hook in config.get("custom_hooks", []))
-    assert warmed_up == isinstance(head.loss_cls, losses.BlendLoss)
+    assert warmed_up == any(isinstance(module, losses.BlendLoss) for module in head.modules())
 
 
 @pytest.mark.parametrize("detector", ["second", "sassd", "pointpillars"])
