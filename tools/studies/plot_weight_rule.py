@@ -18,7 +18,6 @@ import matplotlib as mpl
 from matplotlib import pyplot as plt
 
 from lidar_rank.config_files import config_folder
-from lidar_rank.mm import running
 
 OUT = Path(__file__).parents[2] / "docs" / "images" / "weight_rule.png"
 SCORE = "kitti/Car/3d/R40/moderate"
@@ -47,6 +46,8 @@ def tuned(study: Path) -> dict[str, dict[float, float]]:
 
 def main() -> None:
     """Measure, print, draw."""
+    from lidar_rank.mm import running  # loads mmdet3d, which reading the runs does without
+
     study, out = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else OUT
     os.environ["KITTI_ROOT"] = str(study / "train")
     focal = study / "tune" / "second" / "focal" / "0" / "0"
