@@ -2,10 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib import pyplot as plt
 from numpy import ndarray
 
 from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti
@@ -79,13 +82,13 @@ def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], opt
         tuning: Its tuning runs.
         options: The command line of tools/ablation.py.
     """
-    parts = [_introduction(study, runs, tuning, options)]
+    options.page.parent.mkdir(parents=True, exist_ok=True)
+    parts = [_introduction(study, runs, tuning, options), _picture(study, runs, options.page)]
     parts += [_section(study, data, runs) for data in study.data_sets.values() if _results(runs, data)]
     parts += [
         *([_tuning(study, tuning)] if any(run.result() for run in tuning) else []),
         _commands(study, runs, options),
     ]
-    options.page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(options.page, "\n".join(parts).encode())
 
 
@@ -98,14 +101,16 @@ def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], 
     return f"""# {study.title}
 
 {study.text}
-Differences are those to the first row of the detector, with the 95 % interval of a paired bootstrap over {drawn}:
-each seed of a row is compared with the same seed of the first row.
+
+Differences are those to the first row of the detector, with the 95 % interval of a paired bootstrap over
+{drawn}: each seed of a row is compared with the same seed of the
+first row.
 
 {len(done)} of {len(runs) + len(tuning)} runs are done; their training took {hours:.1f} hours of one core.
+The following does the others and writes this page anew:
 ```
 {tune}python tools/ablation.py {study.name}{given}
 ```
-does the others and writes this page anew.
 """
 
 
@@ -123,7 +128,7 @@ def _section(study: Study, data: DataSet, runs: Sequence["Run"]) -> str:
     lines += [f"| loss | seeds | {' | '.join(study.columns)} | difference |"]
     lines += ["| --- | --- " + "| ---: " * (1 + len(study.columns)) + "|"]
     results = _results(runs, data)
-    first = {row.detector: name for name, row in reversed(study.rows.items())}
+    first = _first_rows(study)
     for name, row in study.rows.items():
         if name in results:
             metrics = [result["metrics"] for result in results[name].values()]
@@ -133,18 +138,66 @@ def _section(study: Study, data: DataSet, runs: Sequence["Run"]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _first_rows(study: Study) -> dict[str, str]:
+    """The row of each detector that its others are compared with."""
+    return {row.detector: name for name, row in reversed(study.rows.items())}
+
+
 def _cell(metrics: Sequence[dict[str, float]], key: str) -> str:
     values = [each[key] for each in metrics if key in each]
     return f"{mean(values):.{2 if key.startswith('reversed') else 1}f}" if values else "-"
 
 
 def _difference(study: Study, own: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]]) -> str:
-    seeds = sorted(own.keys() & other.keys())
-    if not seeds or own is other:
+    if own is other or (found := _gap(study, own, other)) is None:
         return "-"
-    gap = mean(own[seed]["metrics"][study.score] - other[seed]["metrics"][study.score] for seed in seeds)
-    low, high = difference(*([_draws(study, result[seed]) for seed in seeds] for result in (own, other)))
+    gap, low, high = found
     return f"{gap:+.1f} ({low:+.1f} to {high:+.1f})" if high > low else f"{gap:+.1f}"
+
+
+def _gap(
+    study: Study, own: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]]
+) -> tuple[float, float, float] | None:
+    """Mean difference of two rows over the seeds that both have, and the ends of its interval."""
+    seeds = sorted(own.keys() & other.keys())
+    if not seeds:
+        return None
+    gap = mean(own[seed]["metrics"][study.score] - other[seed]["metrics"][study.score] for seed in seeds)
+    return gap, *difference(*([_draws(study, result[seed]) for seed in seeds] for result in (own, other)))
+
+
+def _picture(study: Study, runs: Sequence["Run"], page: Path) -> str:
+    """Draw the differences beside the page, if there are any; return what shows them."""
+    found: dict[str, dict[str, tuple[float, float, float]]] = {}  # data set, row
+    for data in study.data_sets.values():
+        results = _results(runs, data)
+        for name, row in study.rows.items():
+            first = _first_rows(study)[row.detector]
+            gap = _gap(study, results.get(name, {}), results.get(first, {})) if name != first else None
+            if gap:
+                found.setdefault(data.title, {})[name] = gap
+    if not found:
+        return ""
+    _draw_differences(found, page.with_suffix(".png"))
+    return f"![Differences to the first row of the detector]({page.with_suffix('.png').name})\n"
+
+
+def _draw_differences(found: dict[str, dict[str, tuple[float, float, float]]], out: Path) -> None:
+    mpl.use("Agg")
+    rows = list(dict.fromkeys(name for gaps in found.values() for name in gaps))
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.25 * len(rows) * len(found)), layout="constrained")
+    for place, (title, gaps) in enumerate(found.items()):
+        middle, low, high = np.array(list(gaps.values())).T
+        height = [rows.index(name) + 0.6 * (place + 0.5) / len(found) - 0.3 for name in gaps]
+        # A mean may lie outside the interval of its bootstrap if the score of few frames is lower than that of many.
+        errors = np.clip([middle - low, high - middle], 0, None)
+        axes.errorbar(middle, height, xerr=errors, fmt="o", label=title)
+    axes.axvline(0, color="0.6", linewidth=1)
+    axes.set(yticks=range(len(rows)), yticklabels=rows, xlabel="difference to the first row, 95 % interval")
+    axes.invert_yaxis()
+    figure.legend(loc="outside upper center", ncols=len(found), fontsize="small")
+    plt.savefig(out, dpi=100)
+    plt.close(figure)
 
 
 def _draws(study: Study, result: dict[str, Any]) -> ndarray:
@@ -183,7 +236,7 @@ def _words(options: dict[str, Any]) -> str:
 
 
 def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) -> str:
-    """What trains every row, as a reader would type it."""
+    """What trains the rows of the tables, as a reader would type it."""
     lines = [
         "## Commands",
         "SEED is 0, 1 and so on; `tools/ablation.py` gives these commands and tests afterwards.",
@@ -192,7 +245,7 @@ def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) 
     if study.options:
         _, *words = options_as_words(study.options)
         lines.append('OPTIONS="' + " \\\n  ".join(words) + '"')
-    rows: dict[str, Row] = {run.row.name: run.row for run in runs}
+    rows: dict[str, Row] = {run.row.name: run.row for run in runs if run.result()}
     for name, row in rows.items():
         data = study.data_sets[row.data]
         own = {key: value for key, value in row.options.items() if study.options.get(key) != value}

@@ -148,6 +148,8 @@ def test_trains_seed_by_seed_what_is_left_and_writes_the_page(run, tmp_path):
     lines = page.splitlines()
     assert "5 of 5 runs are done; their training took 0.0 hours of one core." in lines
     assert f"python tools/ablation.py tiny --data {data}" in lines
+    assert "![Differences to the first row of the detector](page.png)" in lines
+    assert (tmp_path / "page.png").stat().st_size > 1000
     assert "| retina/focal | 2 | 41.5 | 80.0 / 30.2 | - |" in lines
     assert "| retina/dr | 2 | 40.5 | 80.0 / 30.2 | -1.0 (-1.5 to -0.5) |" in lines
     assert "| ssd/own | 1 | 41.5 | 80.0 / 30.2 | - |" in lines
