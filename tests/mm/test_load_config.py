@@ -24,7 +24,7 @@ def write(folder: Path, text: str, base: Path = SMALL) -> str:
 
 def test_a_loss_brings_its_settings_and_its_hook():
     dr, rankdet = load_config(str(SMALL), "dr"), load_config(str(SMALL), "rankdet")
-    assert dr.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss"}
+    assert dr.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss", "loss_weight": 0.1}
     assert dr.model.bbox_head.prior_prob == 0.5
     assert dr.work_dir == "work_dirs/second_kitti-car_small_dr"
     own = load_config(str(SMALL))
@@ -59,7 +59,7 @@ def test_losses_of_different_parts_are_joined():
 
 def test_options_come_after_the_loss():
     cfg = load_config(str(SMALL), "dr", {"model.bbox_head.loss_cls.neg_temperature": 0.05})
-    assert cfg.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss", "neg_temperature": 0.05}
+    assert cfg.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss", "loss_weight": 0.1, "neg_temperature": 0.05}
 
 
 def test_a_config_elsewhere_takes_the_losses_of_the_one_it_inherits(tmp_path):
@@ -80,9 +80,11 @@ def test_a_loss_inside_a_config_is_what_the_command_puts_in(tmp_path):
         assert inside[key] == put_in[key]
     options = 'model = _base_.loss_rankdet.model\nmodel.bbox_head.loss_cls.end.update(mining="ohem")'
     changed = load_config(write(tmp_path, options)).model.bbox_head.loss_cls
-    assert changed == {**put_in.model.bbox_head.loss_cls, "end": {"type": "lidar_rank.RankDetLoss", "mining": "ohem"}}
+    end = {"type": "lidar_rank.RankDetLoss", "loss_weight": 0.25, "mining": "ohem"}
+    assert changed == {**put_in.model.bbox_head.loss_cls, "end": end}
     other = load_config(inside.filename, "dr")
-    assert other.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss"}, "the command replaces what stands there"
+    dr = load_config(str(SMALL), "dr").model.bbox_head.loss_cls
+    assert other.model.bbox_head.loss_cls == dr, "the command replaces what stands there"
 
 
 def test_a_host_config_takes_a_loss_that_it_inherits_from_its_file(tmp_path):
@@ -96,7 +98,7 @@ def test_a_loss_that_does_not_fit_is_refused_with_those_that_do(tmp_path):
     ssd = str(CONFIGS / "ssd" / "ssd300_coco.py")
     with pytest.raises(ValueError, match=r"ssd300_coco\.py does not take the loss 'dr': it takes iou-balanced$"):
         load_config(ssd, "dr")
-    with pytest.raises(ValueError, match=r"does not take the loss 'd': it takes alrp, ap, .*dr, focal, "):
+    with pytest.raises(ValueError, match=r"does not take the loss 'd': it takes alrp, ap, .*dr, dr-paper, focal, "):
         load_config(str(SMALL), "d")
     path = tmp_path / "none.py"
     path.write_text("loss_weight = 2.0\nmodel = dict()\n")
