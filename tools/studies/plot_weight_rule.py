@@ -67,7 +67,10 @@ def main() -> None:
         print(f"| `{loss}` | {found.weight:.2g} | {best:g} | {runs[best]:.1f} | {others} |", flush=True)
         axes.plot([weight / found.weight for weight in runs], runs.values(), "o-", label=loss)
     axes.axvline(1, color="0.6", linewidth=1)
-    axes.set(xscale="log", xlabel="weight / weight for equal gradients", ylabel="3D AP@0.7, moderate")
+    axes.set_xscale("log")
+    axes.set_xticks(ticks := [0.25, 0.5, 1, 2, 4], labels=[f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.set(xlabel="weight / weight for equal gradients", ylabel="3D AP@0.7, moderate")
     axes.legend()
     plt.savefig(out, dpi=100)
 
