@@ -85,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.phase == "final":
             write_page(study, runs, tuning, options)
 
-    for run in runs:
+    for run in (*tuning, *runs):  # a trial of other settings would be chosen under a wrong name
         _check_begun(run)
     failed = []
     if not options.report:

@@ -271,6 +271,14 @@ def test_a_choice_cannot_change_once_final_runs_are_there(run, tmp_path):
         run("--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
 
 
+def test_nothing_is_chosen_among_trials_of_other_settings(run, tmp_path):
+    run("--phase", "tune", "--data", *roots(tmp_path), study="tuned")
+    table = tmp_path / "studies.toml"
+    table.write_text(table.read_text().replace('"w" = 2.0', '"w" = 3.0'))
+    with pytest.raises(SystemExit, match="focal/1/0 was begun with other settings"):
+        run("--data", *roots(tmp_path), study="tuned")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
