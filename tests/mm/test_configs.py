@@ -173,7 +173,7 @@ def trained() -> Iterator:
     for name, tried in {
         "second/second_kitti-car_small": sorted(TAKEN["second"]),
         "second/second_kitti-3class_small": (*few, "dr", "iou-balanced", "ap"),
-        "sassd/sassd_kitti-car_small": sorted(TAKEN["sassd"]),
+        "sassd/sassd_kitti-car_small": (*sorted(TAKEN["sassd"]), "rankdet+rankdet-confidence"),
         "sassd/sassd_kitti-3class_small": few,
         "pointpillars/pointpillars_kitti-car_small": few,
     }.items():
