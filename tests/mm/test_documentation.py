@@ -201,10 +201,10 @@ def check_options(options: argparse.Namespace) -> None:
     check_before_import(find_config(config), loss)
     settings = getattr(options, "cfg_options", None) or {}
     for key in settings:
-        place, _, last = key.rpartition(".")
-        owner = functools.reduce(step_into, place.split("."), read_config(str(config), loss))
+        *places, last = key.split(".")
+        owner = functools.reduce(step_into, places, read_config(str(config), loss))
         # What has a type takes options that the config leaves out; so does the loop, whose type is the host's default.
-        assert last in owner or "type" in owner or place == "train_cfg", f"{config} has no setting {key}"
+        assert last in owner or "type" in owner or places == ["train_cfg"], f"{config} has no setting {key}"
 
 
 @functools.cache
