@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -52,6 +52,7 @@ class Run:
         folder: Where everything goes.
         data: What it is trained on.
         tests: What it is tested on.
+        test_options: Settings of the tests beside those of the training.
     """
 
     row: Row
@@ -59,6 +60,7 @@ class Run:
     folder: Path
     data: DataSet
     tests: tuple[DataSet, ...]
+    test_options: dict[str, Any] = field(hash=False)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -140,11 +142,12 @@ def _tuning_runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
     if not study.tuning:
         return
     data = (study.data_sets[study.tuning.data],)
+    options_of_tests = {**study.test_options, **study.tuning.options}
     for seed in range(study.tuning.seeds):
         for row in study.rows.values():
             for number, trial in enumerate(row.trials):
                 folder = options.out / "tune" / row.name / str(number) / str(seed)
-                yield Run(row.with_options(trial), seed, folder, study.data_sets[row.data], data)
+                yield Run(row.with_options(trial), seed, folder, study.data_sets[row.data], data, options_of_tests)
 
 
 def _final_runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
@@ -156,7 +159,8 @@ def _final_runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
     for seed in range(max((options.seeds or row.seeds for row in rows), default=0)):
         for row in rows:
             if seed < (options.seeds or row.seeds):
-                yield Run(row, seed, options.out / row.name / str(seed), study.data_sets[row.data], tests[row.name])
+                folder, data = options.out / row.name / str(seed), study.data_sets[row.data]
+                yield Run(row, seed, folder, data, tests[row.name], study.test_options)
 
 
 def choose(study: Study, row: Row, options: argparse.Namespace) -> dict[str, Any] | None:
@@ -351,7 +355,7 @@ def _check_begun(run: Run) -> None:
 
 def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> dict[str, Any]:
     """Metrics of a data set's test frames in percent, shares of reversed pairs, and the score of resampled frames."""
-    folder, options = run.folder / f"test_{data.name}", {**run.row.options, **study.test_options}
+    folder, options = run.folder / f"test_{data.name}", {**run.row.options, **run.test_options}
     if study.resampled:
         return _analyze(run, study, data, roots, options)
     from lidar_rank.mm import running

@@ -209,7 +209,7 @@ def _tuning(study: Study, tuning: Sequence["Run"]) -> str:
     lines = [
         "## Tuning",
         f"`{study.score}` of each trial on held-out frames that no other table of this page uses. The best trial of a",
-        "row, in bold, is its setting in all tables.",
+        "row, in bold where all are done, is its setting in all tables.",
         "",
         "| row | trial |",
         "| --- | --- |",
@@ -221,7 +221,8 @@ def _tuning(study: Study, tuning: Sequence["Run"]) -> str:
             score = run.result()[study.tuning.data]["metrics"][study.score]
             scores.setdefault(run.row.name, {}).setdefault(_words(trial), []).append(score)
     for row, trials in scores.items():
-        best = max(trials, key=lambda trial: mean(trials[trial]))
+        done = len(trials) == len(study.rows[row].trials)
+        best = max(trials, key=lambda trial: mean(trials[trial])) if done else None
         cells = (
             f"{trial}: {'**' * (trial == best)}{mean(found):.1f}{'**' * (trial == best)}"
             for trial, found in trials.items()

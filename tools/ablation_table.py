@@ -86,14 +86,16 @@ class Tuning:
     """How the settings of each row are chosen.
 
     Attributes:
-        data: Data set whose held-out frames decide; no row may be tested on it.
+        data: Data set whose held-out frames decide; no row may be tested on them.
         trials: Number of trials of every row, the same for all.
         seeds: Runs of each trial.
+        options: Settings of the tests that decide, which name other frames of a data set than those of its tests.
     """
 
     data: str
     trials: int
     seeds: int = 1
+    options: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 class Study:
@@ -128,12 +130,16 @@ class Study:
         trials = self.rows[row.tuned_as].trials if row.tuned_as else row.trials
         if len(trials) != self.tuning.trials:
             raise ValueError(f"{where} has {len(trials)} trials, every row must have {self.tuning.trials}")
-        decides = self.data_sets[self.tuning.data]
-        if not decides.simulate:
-            raise ValueError(f"study {self.name}: settings may be chosen on simulated data only, not on {decides.name}")
+        decides, own_frames = self.data_sets[self.tuning.data], bool(self.tuning.options)
+        if not (decides.simulate or own_frames):
+            raise ValueError(
+                f"study {self.name}: settings are chosen on simulated data or on frames that tuning.options names, "
+                f"not on the test frames of {decides.name}"
+            )
         for name in row.tests:
             tested = self.data_sets[name]
-            if tested is decides or (tested.simulate or {}).get("seed") == decides.simulate["seed"]:
+            alike = decides.simulate and (tested.simulate or {}).get("seed") == decides.simulate["seed"]
+            if not own_frames and (tested is decides or alike):
                 raise ValueError(f"{where} is tested on {name}, whose frames decide its settings")
 
 

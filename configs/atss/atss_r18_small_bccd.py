@@ -3,6 +3,7 @@ _base_ = [
     "../_base_/models/retinanet_r18_small.py",
     "../_base_/data/bccd.py",
     "../_base_/schedules/small_images.py",
+    "../_base_/losses/dr.py",
     "../_base_/losses/focal.py",
     "../_base_/losses/rankdet.py",
 ]

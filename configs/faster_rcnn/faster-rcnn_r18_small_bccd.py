@@ -4,6 +4,7 @@ _base_ = [
     "../_base_/data/bccd.py",
     "../_base_/schedules/small_images.py",
     "../_base_/losses/ghm-r.py",
+    "../_base_/losses/rpn.py",
 ]
 
 model = dict(

@@ -1,5 +1,9 @@
 # mmdet's Faster R-CNN for COCO with a localization loss of the core, smooth L1, in its second stage.
-_base_ = ["mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py", "../_base_/losses/ghm-r.py"]
+_base_ = [
+    "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "../_base_/losses/ghm-r.py",
+    "../_base_/losses/rpn.py",
+]
 custom_imports = dict(imports=["lidar_rank.mm"])
 
 model = dict(

@@ -21,15 +21,29 @@ from lidar_rank.kitti.classes import ClassStatistics, write_statistics
 from lidar_rank.mm import configs
 from lidar_rank.mm.registry import METRICS
 from tools.ablation import STUDIES
-from tools.ablation_table import read_studies
+from tools.ablation_table import Study, read_studies
 
 from .conftest import CONFIGS
 
 FILES = sorted(CONFIGS.glob("[a-z]*/*.py"))
 LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
-DENSE, FOCAL, CE, IOU_BRANCH, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R, CONFIDENCE = (
+DENSE, FOCAL, CE, IOU_BRANCH, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R, CONFIDENCE, RPN, DR = (
     losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
-    for name in ("dense", "focal", "ce", "iou-branch", "box-iou", "rankdet", "iou-balanced", "ghm-r", "confidence")
+    for name in (
+        *(
+            "dense",
+            "focal",
+            "ce",
+            "iou-branch",
+            "box-iou",
+            "rankdet",
+            "iou-balanced",
+            "ghm-r",
+            "confidence",
+            "rpn",
+            "dr",
+        ),
+    )
 )
 NUM_CLASSES = {"own": 2, "3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
 SCANS = DENSE | CE | IOU_BRANCH | BOX_IOU
@@ -38,10 +52,10 @@ TAKEN = {
     "sassd": SCANS | CONFIDENCE,
     "pointpillars": SCANS,
     "retinanet": DENSE,
-    "atss": FOCAL | RANKDET,
+    "atss": FOCAL | RANKDET | DR,
     "ssd": IOU_BALANCED,
     "foveabox": IOU_BALANCED,
-    "faster_rcnn": IOU_BALANCED | GHM_R,
+    "faster_rcnn": IOU_BALANCED | GHM_R | RPN,
 }
 
 
@@ -68,14 +82,20 @@ def combinations() -> Iterator:
             yield pytest.param(path, loss, id=f"{path.stem}-{loss}")
 
 
-def head_of(model: dict) -> dict:
+def head_of(model: dict, loss: str | None) -> dict:
+    """The head of a config that a loss is for."""
+    if loss in RPN:
+        return model.rpn_head
     return model.roi_head.bbox_head if "roi_head" in model else model.bbox_head
 
 
-def build_head(config: Config) -> nn.Module:
+def build_head(config: Config, loss: str | None) -> nn.Module:
     init_default_scope(config.default_scope)
-    own = {} if "roi_head" in config.model else {key: config.model[key] for key in ("train_cfg", "test_cfg")}
-    return ROOT_MODELS.build({**head_of(config.model), **own})
+    model = config.model
+    own = {} if "roi_head" in model else {key: model[key] for key in ("train_cfg", "test_cfg")}
+    if loss in RPN:
+        own = {key: model[key].rpn for key in ("train_cfg", "test_cfg")}
+    return ROOT_MODELS.build({**head_of(model, loss), **own})
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -92,15 +112,14 @@ def test_every_loss_is_taken_by_a_config():
 @pytest.mark.usefixtures("read_once")
 def test_config_builds_every_loss_that_it_takes(path: Path, loss: str | None):
     own, config = configs.load_config(str(path)), configs.load_config(str(path), loss)
-    put_in = head_of(configs.losses_of(read(path))[loss].model) if loss else {}
-    head = build_head(config)
+    put_in = head_of(configs.losses_of(read(path))[loss].model, loss) if loss else {}
+    head = build_head(config, loss)
     for key in ("loss_cls", "loss_bbox"):
-        wanted = put_in.get(key, head_of(own.model)[key])
+        wanted = put_in.get(key, head_of(own.model, loss)[key])
         assert type(getattr(head, key)).__name__ == wanted.type.rpartition(".")[2]
         assert wanted.type.startswith("lidar_rank.") or path.parent.name in ("atss", "faster_rcnn")
-    assert head.num_classes == NUM_CLASSES.get(
-        path.stem.removesuffix("_small").removesuffix("_tiny").rpartition("_")[2].rpartition("-")[2], 1
-    )
+    data = path.stem.removesuffix("_small").removesuffix("_tiny").rpartition("_")[2].rpartition("-")[2]
+    assert head.num_classes == (1 if loss in RPN else NUM_CLASSES.get(data, 1))
     assert config.train_cfg.max_epochs >= config.train_cfg.val_interval
     if "prior_prob" in put_in:
         start = head.prior_prob if hasattr(head, "prior_prob") else head.init_cfg["override"]["bias_prob"]
@@ -319,12 +338,20 @@ def test_scores_that_are_only_compared_with_each_other_start_in_the_middle():
     assert {"ap", "alrp", "rank-sort"} <= compared
 
 
-def test_settings_of_the_studies_are_those_of_their_losses():
-    for row in read_studies(STUDIES)["3d"].rows.values():
-        config = configs.load_config(str(CONFIGS / row.config), row.loss)
+@pytest.mark.parametrize(
+    "study", [study for study in read_studies(STUDIES).values() if study.tuning], ids=lambda s: s.name
+)
+def test_settings_of_the_studies_are_those_of_their_losses(study: Study):
+    load = functools.cache(configs.load_config)  # rows share configs
+    for row in study.rows.values():
+        config = load(str(CONFIGS / row.config), row.loss)
         for place in {place for settings in (row.options, *row.trials) for place in settings}:
             *owners, name = place.split(".")
             part = functools.reduce(lambda part, step: part[int(step) if step.isdigit() else step], owners, config)
             assert "type" in part or name in part or owners == ["train_cfg"], f"{row.name}: {place}"
+        for place, chosen_on in study.tuning.options.items():
+            tested_on = functools.reduce(lambda part, step: part[step], place.split("."), config)
+            assert tested_on.endswith(".txt")
+            assert tested_on != chosen_on, f"{row.name}: settings are chosen on the frames that it is tested on"
         if "custom_hooks.2.begin" in row.options:
             assert config.custom_hooks[2].type == "lidar_rank.WarmUpHook"

@@ -126,7 +126,7 @@ def run(monkeypatch, tmp_path):
 
 def test_every_row_is_a_config_that_takes_its_loss():
     studies = read_studies(ablation.STUDIES)
-    assert set(studies) == {"2d", "3d", "every-loss-2d", "every-loss-3d"}
+    assert set(studies) == {"2d", "2d-cars", "3d", "every-loss-2d", "every-loss-3d"}
     for study in studies.values():
         for row in study.rows.values():
             check_before_import(config_folder() / row.config, row.loss)
@@ -254,6 +254,25 @@ def test_tuning_tries_every_trial_and_the_final_runs_take_the_best(run, tmp_path
     assert "| second/dr | w 1.0: 49.0; w 0.1: **49.9** |" in page
 
 
+def test_tuning_may_test_on_other_frames_of_a_data_set(run, tmp_path, monkeypatch):
+    table = tmp_path / "studies.toml"
+    text = TUNED.replace('data = "train"\ntests = ["test"]', 'data = "train"').replace(
+        "simulate = { scans = 1, held = 1, seed = 5, images = false }", f'root = "{tmp_path / "train"}"'
+    )
+    table.write_text(text.replace("trials = 2 }", 'trials = 2, options = { "ann_file" = "val.txt" } }'))
+    seen, measure = {}, ablation._measure
+
+    def keep(one, *others):
+        seen[one.folder] = one.test_options
+        return measure(one, *others)
+
+    monkeypatch.setattr(ablation, "_measure", keep)
+    for phase in ("tune", "final"):
+        run("--phase", phase, study="tuned")
+    assert {options.get("ann_file") for folder, options in seen.items() if "tune" in folder.parts} == {"val.txt"}
+    assert {options.get("ann_file") for folder, options in seen.items() if "tune" not in folder.parts} == {None}
+
+
 def test_final_runs_wait_for_their_tuning(run, tmp_path):
     with pytest.raises(SystemExit, match=r"tuning of second/focal is not done .* --phase tune --rows second/focal"):
         run("--data", *roots(tmp_path), study="tuned")
@@ -292,7 +311,7 @@ def test_nothing_is_chosen_among_trials_of_other_settings(run, tmp_path):
         (
             "simulate = { scans = 1, held = 1, seed = 5, images = false }",
             'root = "real"',
-            "simulated data only, not on train",
+            "chosen on simulated data or on frames that tuning.options names, not on the test frames of train",
         ),
         ('start = "second/focal"', 'start = "focal"', "row long/focal: there is no row focal"),
     ],

@@ -5,6 +5,7 @@ from lidar_rank.mm.heads.atss import PerImageATSSHead
 from lidar_rank.mm.heads.fovea import PerImageFoveaHead
 from lidar_rank.mm.heads.retina import PerImageRetinaHead
 from lidar_rank.mm.heads.roi import BalancedBBoxHead
+from lidar_rank.mm.heads.rpn import PerImageRPNHead
 from lidar_rank.mm.heads.sassd import SASSDHead
 from lidar_rank.mm.heads.ssd import PerImageSSDHead
 
@@ -13,6 +14,7 @@ __all__ = [
     "PerImageATSSHead",
     "PerImageAnchor3DHead",
     "PerImageFoveaHead",
+    "PerImageRPNHead",
     "PerImageRetinaHead",
     "PerImageSSDHead",
     "SASSDHead",

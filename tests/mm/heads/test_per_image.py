@@ -74,6 +74,12 @@ FOVEA = {
     "stacked_convs": 1,
     "train_cfg": {},
 }
+RPN = {
+    "num_classes": 1,
+    "anchor_generator": RETINA["anchor_generator"],
+    "train_cfg": {"assigner": {**IOU_ASSIGNER, "neg_iou_thr": 0.3}, "allowed_border": -1, "pos_weight": -1},
+}
+
 OF_HEAD = {"Retina": RETINA, "ATSS": ATSS, "SSD": SSD, "Fovea": FOVEA}
 
 
@@ -84,7 +90,14 @@ def build(kind: str, random: bool = True, **options) -> nn.Module:
     channels = (CHANNELS,) * 3 if kind == "SSD" else CHANNELS
     feat = {} if kind == "SSD" else {"feat_channels": CHANNELS}
     name = f"lidar_rank.PerImage{kind}Head" if ours else f"{kind}Head"
-    config = {"type": name, "num_classes": CLASSES, "in_channels": channels, **feat, **OF_HEAD[kind], **options}
+    config = {
+        "type": name,
+        "num_classes": CLASSES,
+        "in_channels": channels,
+        **feat,
+        **{**OF_HEAD, "RPN": RPN}[kind],
+        **options,
+    }
     head = MODELS.build(ConfigDict(config))
     torch.manual_seed(0)
     for parameter in head.parameters() if random else ():
@@ -168,6 +181,26 @@ def test_every_head_takes_a_loss_of_boxes(kind):
     boxes = head.match(head(features(2))[1], list(SCENE), [META] * 2, None)
     loss = losses(head, *SCENE)["loss_bbox"]
     assert 1 - boxes.iou.mean() < loss < 2
+
+
+def test_region_proposals_equal_the_hosts():
+    """Faster R-CNN's first stage has no class but "object"; the host adds "rpn" to the names of its losses."""
+    scene = objects(BOX_A, BOX_B), objects(BOX_B, BOX_C)
+    stock = build("RPN", loss_cls=STOCK_FOCAL, loss_bbox=STOCK_SMOOTH_L1)
+    stock_loss_by_feat = stock.loss_by_feat
+    stock.loss_by_feat = lambda *inputs: {
+        name.replace("rpn_", ""): value for name, value in stock_loss_by_feat(*inputs).items()
+    }
+    assert_same_losses_and_gradients(stock, build("RPN", loss_cls=FOCAL, loss_bbox=SMOOTH_L1), *scene)
+
+
+@pytest.mark.parametrize("prior_prob", [0.01, 0.5])
+def test_region_proposals_start_at_the_prior(prior_prob):
+    head = build("RPN", random=False, loss_cls=FOCAL, loss_bbox=SMOOTH_L1, prior_prob=prior_prob)
+    head.init_weights()
+    scores = head([torch.zeros_like(level) for level in features(1)])[0]
+    assert all((level.sigmoid() - prior_prob).abs().max() < 1e-6 for level in scores)
+    assert 0.005 < head.rpn_conv.weight.std() < 0.015, "the host's weights"
 
 
 def test_atss_equals_the_host_in_value_and_gradient():
