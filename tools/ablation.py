@@ -190,9 +190,13 @@ def choose(study: Study, row: Row, options: argparse.Namespace) -> dict[str, Any
 
 
 def _waves(runs: Sequence[Run], rows: Sequence[str]) -> list[list[Run]]:
-    """Runs that start from random weights, then those that start from the weights of another row."""
+    """Runs that start from random weights, then those that need the weights of another row."""
     wanted = [run for run in runs if run.row.name in rows]
-    return [[run for run in wanted if not run.row.start], [run for run in wanted if run.row.start]]
+    return [[run for run in wanted if not _source(run.row)], [run for run in wanted if _source(run.row)]]
+
+
+def _source(row: Row) -> str | None:
+    return row.start or row.tests_of
 
 
 def _make_data(study: Study, runs: Iterable[Run], options: argparse.Namespace) -> dict[str, Path]:
@@ -308,9 +312,9 @@ def _do_alone(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[Da
     if not result:
         write_atomically(run.folder / "run.json", (json.dumps(run.settings, indent=2) + "\n").encode())
         started = time.monotonic()
-        _lidar_rank(
-            run, "train", "--resume", "--seed", str(run.seed), *options_as_words(_training_options(run)), roots=roots
-        )
+        if not run.row.tests_of:
+            options = options_as_words(_training_options(run))
+            _lidar_rank(run, "train", "--resume", "--seed", str(run.seed), *options, roots=roots)
         result = {"seconds": round(time.monotonic() - started)}
     for data in tests:
         result |= {data.name: _measure(run, study, data, roots)}
@@ -318,13 +322,17 @@ def _do_alone(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[Da
 
 
 def _training_options(run: Run) -> dict[str, Any]:
-    if not run.row.start:
-        return run.row.options
+    return {**run.row.options, "load_from": str(_source_weights(run))} if run.row.start else run.row.options
+
+
+def _weights(run: Run) -> Path:
+    """What a run is tested with."""
+    return _source_weights(run) if run.row.tests_of else _checkpoint(run.folder)
+
+
+def _source_weights(run: Run) -> Path:
     depth = len(Path(run.row.name).parts) + 1
-    return {
-        **run.row.options,
-        "load_from": str(_checkpoint(run.folder.parents[depth - 1] / run.row.start / str(run.seed))),
-    }
+    return _checkpoint(run.folder.parents[depth - 1] / str(_source(run.row)) / str(run.seed))
 
 
 def _checkpoint(folder: Path) -> Path:
@@ -361,7 +369,7 @@ def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> d
     from lidar_rank.mm import running
 
     os.environ[data.variable] = str(roots[data.name])
-    config, checkpoint, loss = run.row.arguments[0], str(_checkpoint(run.folder)), run.row.loss
+    config, checkpoint, loss = run.row.arguments[0], str(_weights(run)), run.row.loss
     metrics = running.test(config, checkpoint, loss=loss, work_dir=str(folder), options=options)
     return {"metrics": {key: study.scale * value for key, value in metrics.items()}, "resampled": []}
 
@@ -372,7 +380,7 @@ def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], opti
     from tools.ablation_page import resampled_scores
 
     found = run.folder / f"test_{data.name}" / "run.json"
-    checkpoint = str(_checkpoint(run.folder))
+    checkpoint = str(_weights(run))
     _lidar_rank(run, "analyze", checkpoint, "--out", str(found), *options_as_words(options), roots=roots, data=data)
     analysed = read_run(found)
     metrics = {key: study.scale * value for key, value in analysed.diagnosis.metrics.items()}

@@ -250,6 +250,8 @@ def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) 
     for name, row in rows.items():
         data = study.data_sets[row.data]
         own = {key: value for key, value in row.options.items() if study.options.get(key) != value}
+        if row.tests_of:
+            continue
         if row.start:
             own["load_from"] = f"{row.start}/SEED"
         words = ["--cfg-options", *(["$OPTIONS"] if study.options else []), *options_as_words(own)[1:]]

@@ -53,6 +53,7 @@ class Row:
         trials: Settings that tuning tries.
         tuned_as: Row whose tuned settings it takes, in place of trials of its own.
         start: Row whose weights of the same seed it starts from.
+        tests_of: Row whose weights of the same seed it tests, in place of training.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Row:
     trials: tuple[dict[str, Any], ...] = field(default=(), hash=False)
     tuned_as: str | None = None
     start: str | None = None
+    tests_of: str | None = None
 
     @property
     def detector(self) -> str:
@@ -122,7 +124,7 @@ class Study:
 
     def _check(self, row: Row) -> None:
         where = f"study {self.name}, row {row.name}"
-        for other in {row.tuned_as, row.start} - {None}:
+        for other in {row.tuned_as, row.start, row.tests_of} - {None}:
             if other not in self.rows:
                 raise ValueError(f"{where}: there is no row {other}")
         if not self.tuning:

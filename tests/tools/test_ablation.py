@@ -273,6 +273,25 @@ def test_tuning_may_test_on_other_frames_of_a_data_set(run, tmp_path, monkeypatc
     assert {options.get("ann_file") for folder, options in seen.items() if "tune" not in folder.parts} == {None}
 
 
+def test_a_row_may_test_the_weights_of_another(run, tmp_path, monkeypatch):
+    table = tmp_path / "studies.toml"
+    row = 'config = "second/second_kitti-car_tiny.py", tuned_as = "second/focal", tests_of = "second/focal"'
+    table.write_text(table.read_text() + f'"late/focal" = {{ {row}, options = {{ "t" = 0.5 }} }}\n')
+    run("--phase", "tune", "--data", *roots(tmp_path), study="tuned")
+    weights, measure = {}, ablation._measure
+
+    def keep(one, *others):
+        weights[one.row.name] = ablation._weights(one)
+        return measure(one, *others)
+
+    monkeypatch.setattr(ablation, "_measure", keep)
+    page = run("--data", *roots(tmp_path), "--seeds", 1, study="tuned")
+    assert len(run.trained) == 3, "each row but that one"
+    assert weights["late/focal"] == weights["second/focal"] == tmp_path / "out/second/focal/0/epoch_1.pth"
+    assert "| late/focal | 1 |" in page
+    assert "# late/focal" not in page.partition("## Commands")[2]
+
+
 def test_final_runs_wait_for_their_tuning(run, tmp_path):
     with pytest.raises(SystemExit, match=r"tuning of second/focal is not done .* --phase tune --rows second/focal"):
         run("--data", *roots(tmp_path), study="tuned")
