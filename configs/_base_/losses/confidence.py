@@ -1,20 +1,17 @@
-# RankDet on the final confidence of SA-SSD.
-def of_confidence(loss):
-    return dict(model=dict(bbox_head=dict(loss_part=dict(_delete_=True, **loss))))
-
-
-# After a warm-up with the authors' focal loss. --loss rankdet+rankdet-confidence ranks the anchors too.
-blend = dict(
-    type="lidar_rank.BlendLoss",
-    start=dict(type="lidar_rank.SigmoidFocalLoss"),
-    end=dict(type="lidar_rank.RankDetLoss"),
+# RankDet on the final confidence of SA-SSD, after a warm-up with the authors' focal loss; with --loss
+# rankdet+rankdet-confidence also on the scores of its anchors. The weight was the best of 0.3, 0.1, 0.03 and 0.01 on
+# 200 held-out simulated scans (docs/results/ablation_3d.md): with 1 the gradient spoils the boxes themselves.
+loss_rankdet_confidence = dict(
+    model=dict(
+        bbox_head=dict(
+            loss_part=dict(
+                _delete_=True,
+                type="lidar_rank.BlendLoss",
+                start=dict(type="lidar_rank.SigmoidFocalLoss"),
+                end=dict(type="lidar_rank.RankDetLoss", loss_weight=0.03),
+            )
+        ),
+        test_cfg=dict(score_thr=0.0),  # a score that ranks is no probability
+    ),
+    custom_hooks=[dict(type="lidar_rank.WarmUpHook")],
 )
-loss_rankdet_confidence = dict(of_confidence(blend), custom_hooks=[dict(type="lidar_rank.WarmUpHook")])
-# A score that ranks is no probability: no threshold leaves boxes out.
-loss_rankdet_confidence["model"]["test_cfg"] = dict(score_thr=0.0)
-# The IoU-guided loss beside focal loss, which keeps the scores of different scans comparable: each has few proposals.
-both = dict(
-    type="lidar_rank.SumLoss",
-    losses=[dict(type="lidar_rank.SigmoidFocalLoss"), dict(type="lidar_rank.IoURankingLoss")],
-)
-loss_focal_rankdet_iou_confidence = of_confidence(both)
