@@ -69,9 +69,14 @@ class Run:
         return {**row, "simulate": self.data.simulate}
 
     def result(self) -> dict[str, Any]:
-        """``seconds`` of training, and metrics in percent by data set; empty before the first test is done."""
+        """``seconds`` of training, and metrics in percent by data set; empty before the first test is done.
+
+        A test on scans that were simulated in another way, such as fewer of them, is left out: it is done again.
+        """
         path = self.folder / "result.json"
-        return json.loads(path.read_text()) if path.exists() else {}
+        found = json.loads(path.read_text()) if path.exists() else {}
+        other = {data.name for data in self.tests if found.get(data.name, {}).get("simulate") != data.simulate}
+        return {name: value for name, value in found.items() if name not in other}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -317,7 +322,7 @@ def _do_alone(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[Da
             _lidar_rank(run, "train", "--resume", "--seed", str(run.seed), *options, roots=roots)
         result = {"seconds": round(time.monotonic() - started)}
     for data in tests:
-        result |= {data.name: _measure(run, study, data, roots)}
+        result |= {data.name: {**_measure(run, study, data, roots), "simulate": data.simulate}}
         write_atomically(run.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 

@@ -132,7 +132,8 @@ class Study:
         trials = self.rows[row.tuned_as].trials if row.tuned_as else row.trials
         if len(trials) != self.tuning.trials:
             raise ValueError(f"{where} has {len(trials)} trials, every row must have {self.tuning.trials}")
-        decides, own_frames = self.data_sets[self.tuning.data], bool(self.tuning.options)
+        decides = self.data_sets[self.tuning.data]
+        own_frames = any(option.endswith("ann_file") for option in self.tuning.options)
         if not (decides.simulate or own_frames):
             raise ValueError(
                 f"study {self.name}: settings are chosen on simulated data or on frames that tuning.options names, "

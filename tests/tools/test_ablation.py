@@ -273,6 +273,19 @@ def test_tuning_may_test_on_other_frames_of_a_data_set(run, tmp_path, monkeypatc
     assert {options.get("ann_file") for folder, options in seen.items() if "tune" not in folder.parts} == {None}
 
 
+def test_results_on_other_simulated_scans_are_not_mixed(run, tmp_path):
+    for phase in ("tune", "final"):
+        run("--phase", phase, "--data", *roots(tmp_path), study="tuned")
+    run("--data", *roots(tmp_path), study="tuned")
+    assert not run.tested
+    table = tmp_path / "studies.toml"
+    table.write_text(table.read_text().replace("held = 1, seed = 6", "held = 9, seed = 6"))
+    assert "| second/dr |" not in run("--report", "--data", *roots(tmp_path), study="tuned").partition("## Tuning")[0]
+    run("--data", *roots(tmp_path), study="tuned")
+    assert not run.trained
+    assert len(run.tested) == 6
+
+
 def test_a_row_may_test_the_weights_of_another(run, tmp_path, monkeypatch):
     table = tmp_path / "studies.toml"
     row = 'config = "second/second_kitti-car_tiny.py", tuned_as = "second/focal", tests_of = "second/focal"'
