@@ -27,35 +27,19 @@ from .conftest import CONFIGS
 
 FILES = sorted(CONFIGS.glob("[a-z]*/*.py"))
 LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
-DENSE, FOCAL, CE, IOU_BRANCH, BOX_IOU, RANKDET, IOU_BALANCED, GHM_R, CONFIDENCE, RPN, DR = (
-    losses_in_text(CONFIGS / "_base_" / "losses" / f"{name}.py")
-    for name in (
-        *(
-            "dense",
-            "focal",
-            "ce",
-            "iou-branch",
-            "box-iou",
-            "rankdet",
-            "iou-balanced",
-            "ghm-r",
-            "confidence",
-            "rpn",
-            "dr",
-        ),
-    )
-)
+OF_FILE = {path.stem: losses_in_text(path) for path in LOSS_FILES}
+DENSE, RPN, IOU_BALANCED = OF_FILE["dense"], OF_FILE["rpn"], OF_FILE["iou-balanced"]
 NUM_CLASSES = {"own": 2, "3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
-SCANS = DENSE | CE | IOU_BRANCH | BOX_IOU
+SCANS = DENSE | OF_FILE["ce"] | OF_FILE["iou-branch"] | OF_FILE["box-iou"]
 TAKEN = {
     "second": SCANS,
-    "sassd": SCANS | CONFIDENCE,
+    "sassd": SCANS | OF_FILE["confidence"],
     "pointpillars": SCANS,
     "retinanet": DENSE,
-    "atss": FOCAL | RANKDET | DR,
+    "atss": OF_FILE["focal"] | OF_FILE["rankdet"] | OF_FILE["dr"],
     "ssd": IOU_BALANCED,
     "foveabox": IOU_BALANCED,
-    "faster_rcnn": IOU_BALANCED | GHM_R | RPN,
+    "faster_rcnn": IOU_BALANCED | OF_FILE["ghm-r"] | RPN,
 }
 
 
@@ -127,6 +111,12 @@ def test_config_builds_every_loss_that_it_takes(path: Path, loss: str | None):
     configs.check_warm_up(config)
     warmed_up = any(hook.type == "lidar_rank.WarmUpHook" for hook in config.get("custom_hooks", []))
     assert warmed_up == any(isinstance(module, losses.BlendLoss) for module in head.modules())
+
+
+def test_confidences_that_rank_have_no_threshold_and_the_score_of_their_anchor_beside_them():
+    model = configs.load_config(str(CONFIGS / "sassd" / "sassd_kitti-car.py"), "rankdet-confidence").model
+    assert model.bbox_head.loss_part.end.loss_weight == 0.03
+    assert (model.test_cfg.score_thr, model.test_cfg.ranked_by) == (0.0, "both")
 
 
 @pytest.mark.parametrize("detector", ["second", "sassd", "pointpillars"])

@@ -11,7 +11,8 @@ loss_rankdet_confidence = dict(
                 end=dict(type="lidar_rank.RankDetLoss", loss_weight=0.03),
             )
         ),
-        test_cfg=dict(score_thr=0.0),  # a score that ranks is no probability
+        # A score that ranks is no probability, and ranks well only beside the score of the anchor.
+        test_cfg=dict(score_thr=0.0, ranked_by="both"),
     ),
     custom_hooks=[dict(type="lidar_rank.WarmUpHook")],
 )
