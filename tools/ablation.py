@@ -12,6 +12,9 @@ config, the weights and the log, then a test on each data set, whose numbers go 
 skipped, and a run that was killed resumes at its last epoch. Each run has one thread; runs go side by side, one on each
 core. All rows of a seed start from the same random numbers, so that they are compared in pairs.
 
+Beside the page lies what every run measured, in a file of the page's name that ends in .json. A study goes on from it
+where the runs themselves are not, as in a fresh clone; with another --page it does them all again.
+
 Tuning tries every trial of every row, as many for each, and tests on the study's tuning data alone, which no page
 shows and no row is trained or tested on. The trial with the highest mean score is the setting of the row.
 """
@@ -25,6 +28,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
@@ -35,6 +39,7 @@ from filelock import FileLock, Timeout
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbours
 
 from lidar_rank.kitti.files import write_atomically
+from tools import ablation_record as record
 from tools.ablation_page import write_page
 from tools.ablation_table import DataSet, Row, Study, options_as_words, read_studies, root_of
 
@@ -64,9 +69,10 @@ class Run:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What decides the numbers of a run."""
+        """What decides the numbers of a run, as JSON gives it back."""
         row = {key: value for key, value in asdict(self.row).items() if key not in ("tests", "seeds", "trials")}
-        return {**row, "simulate": self.data.simulate}
+        settings: dict[str, Any] = json.loads(json.dumps({**row, "simulate": self.data.simulate}))
+        return settings
 
     def result(self) -> dict[str, Any]:
         """``seconds`` of training, and metrics in percent by data set; empty before the first test is done.
@@ -78,17 +84,24 @@ class Run:
         other = {data.name for data in self.tests if found.get(data.name, {}).get("simulate") != data.simulate}
         return {name: value for name, value in found.items() if name not in other}
 
+    def missing(self, roots: dict[str, Path]) -> list[DataSet]:
+        """Data sets at hand that have no result."""
+        return [data for data in self.tests if data.name in roots and data.name not in self.result()]
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Do the runs that are missing, and write the page after each."""
     options = _arguments(arguments)
     study: Study = options.study
     tuning = list(_tuning_runs(study, options))
+    record.restore(tuning, options)
     runs = tuning if options.phase == "tune" else list(_final_runs(study, options))
+    record.restore(runs, options)
 
     def show() -> None:
         done = sum(bool(run.result()) for run in runs)
         print(f"ablation {study.name}: {done} of {len(runs)} runs of phase {options.phase} are done", flush=True)
+        record.keep((*tuning, *runs), options)
         if options.phase == "final":
             write_page(study, runs, tuning, options)
 
@@ -97,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     failed = []
     if not options.report:
         roots = _make_data(study, runs, options)
-        for wave in _waves(runs, options.rows):
+        for wave in _waves(runs, roots, options):
             failed += _do_all(wave, study, roots, options, show)
     show()
     if failed:
@@ -194,10 +207,18 @@ def choose(study: Study, row: Row, options: argparse.Namespace) -> dict[str, Any
     return tuned.trials[scores.index(max(scores))]
 
 
-def _waves(runs: Sequence[Run], rows: Sequence[str]) -> list[list[Run]]:
+def _waves(runs: Sequence[Run], roots: dict[str, Path], options: argparse.Namespace) -> list[list[Run]]:
     """Runs that start from random weights, then those that need the weights of another row."""
-    wanted = [run for run in runs if run.row.name in rows]
-    return [[run for run in wanted if not _source(run.row)], [run for run in wanted if _source(run.row)]]
+    wanted = [run for run in runs if run.row.name in options.rows and run.data.name in roots and run.missing(roots)]
+    later = [run for run in wanted if _source(run.row)]
+    sources = {(_source(run.row), run.seed) for run in later}
+    first = [
+        run
+        for run in runs
+        if (run in wanted and run not in later)
+        or ((run.row.name, run.seed) in sources and run.data.name in roots and not _has_weights(run))
+    ]
+    return [first, later]
 
 
 def _source(row: Row) -> str | None:
@@ -233,16 +254,10 @@ def _simulate(root: Path, scans: int, held: int, seed: int, images: bool) -> Non
 def _do_all(
     runs: Iterable[Run], study: Study, roots: dict[str, Path], options: argparse.Namespace, after_each: Any
 ) -> list[str]:
-    """Do the runs that are not done, side by side; return a line for each that failed."""
-    missing = {
-        run: tests
-        for run in runs
-        if run.data.name in roots
-        and (tests := [data for data in run.tests if data.name in roots and data.name not in run.result()])
-    }
+    """Do runs side by side; return a line for each that failed."""
     failed = []
     with _executor(options) as executor:
-        started = {executor.submit(_do, run, study, roots, tests): run for run, tests in missing.items()}
+        started = {executor.submit(_do, run, study, roots): run for run in runs}
         for future in _finished(started):
             run = started[future]
             try:
@@ -301,33 +316,39 @@ def _finished(started: Iterable[Any]) -> Iterator[Any]:
             time.sleep(10)
 
 
-def _do(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[DataSet]) -> None:
-    """Train a run that has no result, then test it.
+def _do(run: Run, study: Study, roots: dict[str, Path]) -> None:
+    """Train a run that has no result, or whose weights are not here, then test it.
 
     Raises:
         Timeout: another process, such as one that outlived a study that was killed, works on the run.
     """
     run.folder.mkdir(parents=True, exist_ok=True)
     with FileLock(run.folder / "lock", timeout=0):
-        _do_alone(run, study, roots, tests)
+        _do_alone(run, study, roots)
 
 
-def _do_alone(run: Run, study: Study, roots: dict[str, Path], tests: Sequence[DataSet]) -> None:
+def _do_alone(run: Run, study: Study, roots: dict[str, Path]) -> None:
     result = run.result()
-    if not result:
+    if not (result and _has_weights(run)):
+        (run.folder / "result.json").unlink(missing_ok=True)  # it may come from elsewhere, without weights
         write_atomically(run.folder / "run.json", (json.dumps(run.settings, indent=2) + "\n").encode())
         started = time.monotonic()
         if not run.row.tests_of:
             options = options_as_words(_training_options(run))
             _lidar_rank(run, "train", "--resume", "--seed", str(run.seed), *options, roots=roots)
         result = {"seconds": round(time.monotonic() - started)}
-    for data in tests:
+    for data in run.missing(roots):
         result |= {data.name: {**_measure(run, study, data, roots), "simulate": data.simulate}}
         write_atomically(run.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
 def _training_options(run: Run) -> dict[str, Any]:
     return {**run.row.options, "load_from": str(_source_weights(run))} if run.row.start else run.row.options
+
+
+def _has_weights(run: Run) -> bool:
+    """Whether there is something to test a run with; a run without a result may be half trained."""
+    return bool(run.row.tests_of) or bool(run.result() and (run.folder / "last_checkpoint").exists())
 
 
 def _weights(run: Run) -> Path:
@@ -362,7 +383,7 @@ def _lidar_rank(run: Run, command: str, *words: str, roots: dict[str, Path], dat
 def _check_begun(run: Run) -> None:
     """Refuse a folder that was begun with other settings: its numbers would not compare."""
     path = run.folder / "run.json"
-    if path.exists() and json.loads(path.read_text()) != json.loads(json.dumps(run.settings)):
+    if path.exists() and json.loads(path.read_text()) != run.settings:
         raise SystemExit(f"ablation: {run.folder} was begun with other settings ({path} has them); name another --out")
 
 
@@ -375,7 +396,9 @@ def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> d
 
     os.environ[data.variable] = str(roots[data.name])
     config, checkpoint, loss = run.row.arguments[0], str(_weights(run)), run.row.loss
-    metrics = running.test(config, checkpoint, loss=loss, work_dir=str(folder), options=options)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "test.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        metrics = running.test(config, checkpoint, loss=loss, work_dir=str(folder), options=options)
     return {"metrics": {key: study.scale * value for key, value in metrics.items()}, "resampled": []}
 
 

@@ -1,6 +1,7 @@
 """The script that compares the losses: what it runs, what it skips, what it writes."""
 
 import json
+import shutil
 import subprocess
 from concurrent.futures import Future
 
@@ -303,6 +304,43 @@ def test_a_row_may_test_the_weights_of_another(run, tmp_path, monkeypatch):
     assert weights["late/focal"] == weights["second/focal"] == tmp_path / "out/second/focal/0/epoch_1.pth"
     assert "| late/focal | 1 |" in page
     assert "# late/focal" not in page.partition("## Commands")[2]
+
+
+def test_a_fresh_clone_goes_on_from_what_was_recorded_beside_the_page(run, tmp_path):
+    data = f"cells={tmp_path / 'cells'}"
+    page = run("--data", data)
+    shutil.rmtree(tmp_path / "out")
+    assert run("--data", data) == page
+    assert not run.trained
+    assert len(json.loads((tmp_path / "page.json").read_text())) == 5
+    run("--data", data, "--seeds", 1)
+    assert len(json.loads((tmp_path / "page.json").read_text())) == 5, "what is not asked for is kept"
+    (tmp_path / "page.json").unlink()
+    shutil.rmtree(tmp_path / "out")
+    run("--data", data)
+    assert len(run.trained) == 5, "without the record everything is done anew"
+
+
+def test_what_was_recorded_with_other_settings_is_done_again(run, tmp_path):
+    data = f"cells={tmp_path / 'cells'}"
+    run("--data", data)
+    shutil.rmtree(tmp_path / "out")
+    table = tmp_path / "studies.toml"
+    table.write_text(table.read_text().replace("lr = 0.1", "lr = 0.2"))
+    run("--data", data)
+    assert {name for name, _ in run.tested} == {"retina/dr"}
+
+
+def test_weights_that_are_needed_and_not_here_are_trained_again(run, tmp_path):
+    for phase in ("tune", "final"):
+        run("--phase", phase, "--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
+    shutil.rmtree(tmp_path / "out")
+    run("--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
+    assert not run.trained
+    run("--rows", "long/focal", "--data", *roots(tmp_path), study="tuned")
+    assert [name for name, _ in run.tested] == ["second/focal"] * 2 + ["long/focal"] * 2
+    run("--rows", "long/focal", "--data", *roots(tmp_path), study="tuned")
+    assert not run.trained
 
 
 def test_final_runs_wait_for_their_tuning(run, tmp_path):
