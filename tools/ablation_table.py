@@ -3,7 +3,9 @@
 import argparse
 import os
 import sys
+import warnings
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ else:
     import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
+_TESTED = "test_dataloader.dataset.ann_file"
 
 
 @dataclass(frozen=True)
@@ -133,17 +136,32 @@ class Study:
         if len(trials) != self.tuning.trials:
             raise ValueError(f"{where} has {len(trials)} trials, every row must have {self.tuning.trials}")
         decides = self.data_sets[self.tuning.data]
-        own_frames = any(option.endswith("ann_file") for option in self.tuning.options)
+        own_frames = self.tuning.options.get(_TESTED)
         if not (decides.simulate or own_frames):
             raise ValueError(
-                f"study {self.name}: settings are chosen on simulated data or on frames that tuning.options names, "
-                f"not on the test frames of {decides.name}"
+                f"study {self.name}: settings are chosen on simulated data or on frames that tuning.options names "
+                f"({_TESTED}), not on the test frames of {decides.name}"
+            )
+        if own_frames and own_frames in _lists_of_frames(row.config):
+            raise ValueError(
+                f"{where}: {own_frames}, which decides its settings, is what its config tests or trains on"
             )
         for name in row.tests:
             tested = self.data_sets[name]
             alike = decides.simulate and (tested.simulate or {}).get("seed") == decides.simulate["seed"]
             if not own_frames and (tested is decides or alike):
                 raise ValueError(f"{where} is tested on {name}, whose frames decide its settings")
+
+
+@cache
+def _lists_of_frames(config: str) -> set[str]:
+    """The lists of frames that a config trains and tests on."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it imports a module that is deprecated
+        from mmengine import Config
+
+        found = Config.fromfile(config_folder() / config, import_custom_modules=False)
+    return {found[loader].dataset.get("ann_file") for loader in ("train_dataloader", "test_dataloader")}
 
 
 def read_studies(path: Path) -> dict[str, Study]:

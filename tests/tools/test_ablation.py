@@ -260,7 +260,9 @@ def test_tuning_may_test_on_other_frames_of_a_data_set(run, tmp_path, monkeypatc
     text = TUNED.replace('data = "train"\ntests = ["test"]', 'data = "train"').replace(
         "simulate = { scans = 1, held = 1, seed = 5, images = false }", f'root = "{tmp_path / "train"}"'
     )
-    table.write_text(text.replace("trials = 2 }", 'trials = 2, options = { "ann_file" = "val.txt" } }'))
+    table.write_text(
+        text.replace("trials = 2 }", 'trials = 2, options = { "test_dataloader.dataset.ann_file" = "a.txt" } }')
+    )
     seen, measure = {}, ablation._measure
 
     def keep(one, *others):
@@ -270,8 +272,9 @@ def test_tuning_may_test_on_other_frames_of_a_data_set(run, tmp_path, monkeypatc
     monkeypatch.setattr(ablation, "_measure", keep)
     for phase in ("tune", "final"):
         run("--phase", phase, study="tuned")
-    assert {options.get("ann_file") for folder, options in seen.items() if "tune" in folder.parts} == {"val.txt"}
-    assert {options.get("ann_file") for folder, options in seen.items() if "tune" not in folder.parts} == {None}
+    chosen_on = {folder: options.get("test_dataloader.dataset.ann_file") for folder, options in seen.items()}
+    assert {frames for folder, frames in chosen_on.items() if "tune" in folder.parts} == {"a.txt"}
+    assert {frames for folder, frames in chosen_on.items() if "tune" not in folder.parts} == {None}
 
 
 def test_results_on_other_simulated_scans_are_not_mixed(run, tmp_path):
@@ -381,7 +384,12 @@ def test_nothing_is_chosen_among_trials_of_other_settings(run, tmp_path):
         (
             "simulate = { scans = 1, held = 1, seed = 5, images = false }",
             'root = "real"',
-            "chosen on simulated data or on frames that tuning.options names, not on the test frames of train",
+            r"chosen on simulated data or on frames that tuning.options names \(.*\), not on the test frames of train",
+        ),
+        (
+            "trials = 2 }",
+            'trials = 2, options = { "test_dataloader.dataset.ann_file" = "kitti_infos_val.pkl" } }',
+            "kitti_infos_val.pkl, which decides its settings, is what its config tests or trains on",
         ),
         ('start = "second/focal"', 'start = "focal"', "row long/focal: there is no row focal"),
     ],
