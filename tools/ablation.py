@@ -23,13 +23,14 @@ import argparse
 import json
 import multiprocessing
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -58,6 +59,7 @@ class Run:
         data: What it is trained on.
         tests: What it is tested on.
         test_options: Settings of the tests beside those of the training.
+        trial: Folder of the trial with the same settings and seed, whose training is the same.
     """
 
     row: Row
@@ -66,6 +68,7 @@ class Run:
     data: DataSet
     tests: tuple[DataSet, ...]
     test_options: dict[str, Any] = field(hash=False)
+    trial: Path | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -174,11 +177,13 @@ def _final_runs(study: Study, options: argparse.Namespace) -> Iterator[Run]:
         row.with_options(choice) for row in study.rows.values() if (choice := choose(study, row, options)) is not None
     ]
     tests = {row.name: tuple(study.data_sets[name] for name in row.tests) for row in rows}
+    trials = {(run.seed, json.dumps(run.settings)): run.folder for run in _tuning_runs(study, options)}
     for seed in range(max((options.seeds or row.seeds for row in rows), default=0)):
         for row in rows:
             if seed < (options.seeds or row.seeds):
                 folder, data = options.out / row.name / str(seed), study.data_sets[row.data]
-                yield Run(row, seed, folder, data, tests[row.name], study.test_options)
+                run = Run(row, seed, folder, data, tests[row.name], study.test_options)
+                yield replace(run, trial=trials.get((seed, json.dumps(run.settings))))
 
 
 def choose(study: Study, row: Row, options: argparse.Namespace) -> dict[str, Any] | None:
@@ -334,12 +339,20 @@ def _do_alone(run: Run, study: Study, roots: dict[str, Path]) -> None:
         write_atomically(run.folder / "run.json", (json.dumps(run.settings, indent=2) + "\n").encode())
         started = time.monotonic()
         if not run.row.tests_of:
-            options = options_as_words(_training_options(run))
-            _lidar_rank(run, "train", "--resume", "--seed", str(run.seed), *options, roots=roots)
+            _train(run, roots)
         result = {"seconds": round(time.monotonic() - started)}
     for data in run.missing(roots):
         result |= {data.name: {**_measure(run, study, data, roots), "simulate": data.simulate}}
         write_atomically(run.folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+
+
+def _train(run: Run, roots: dict[str, Path]) -> None:
+    if run.trial and (run.trial / "result.json").exists() and (run.trial / "last_checkpoint").exists():
+        kept = shutil.ignore_patterns("test_*", "*.json", "lock")
+        shutil.copytree(run.trial, run.folder, ignore=kept, dirs_exist_ok=True)
+        return
+    options = options_as_words(_training_options(run))
+    _lidar_rank(run, "train", "--resume", "--seed", str(run.seed), *options, roots=roots)
 
 
 def _training_options(run: Run) -> dict[str, Any]:

@@ -244,6 +244,7 @@ def test_tuning_tries_every_trial_and_the_final_runs_take_the_best(run, tmp_path
     assert run.tested == [("second/focal", "train")] * 2 + [("second/dr", "train")] * 2
     page = run("--data", *roots(tmp_path), study="tuned")
     assert {name for _, name in run.tested} == {"test"}
+    assert [command[command.index("--seed") + 1] for command, _ in run.trained] == ["1", "1", "0", "1"]
     settings = {
         path.parent.parent.name: json.loads(path.read_text())["options"] for path in tmp_path.glob("out/*/*/0/run.json")
     }
@@ -303,7 +304,7 @@ def test_a_row_may_test_the_weights_of_another(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(ablation, "_measure", keep)
     page = run("--data", *roots(tmp_path), "--seeds", 1, study="tuned")
-    assert len(run.trained) == 3, "each row but that one"
+    assert len(run.trained) == 1, "long/focal alone: the trials of the other rows are their runs of this seed"
     assert weights["late/focal"] == weights["second/focal"] == tmp_path / "out/second/focal/0/epoch_1.pth"
     assert "| late/focal | 1 |" in page
     assert "# late/focal" not in page.partition("## Commands")[2]
