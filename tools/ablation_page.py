@@ -94,7 +94,9 @@ def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], opt
 
 def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], options: argparse.Namespace) -> str:
     done = [run for run in (*tuning, *runs) if run.result()]
-    hours = sum(run.result()["seconds"] for run in done) / 3600
+    timed = [run.result()["seconds"] for run in done if "seconds" in run.result()]
+    hours = sum(timed) / 3600
+    untimed = f", without {len(done) - len(timed)} that were not timed" if len(timed) < len(done) else ""
     given = " --data " + " ".join(f"{name}={root}" for name, root in options.data.items()) if options.data else ""
     drawn = "seeds and frames; with one seed it covers the choice of frames alone" if study.resampled else "seeds"
     tune = f"python tools/ablation.py {study.name} --phase tune{given}\n" if study.tuning else ""
@@ -106,7 +108,7 @@ Differences are those to the first row of the detector, with the 95 % interval o
 {drawn}: each seed of a row is compared with the same seed of the
 first row.
 
-{len(done)} of {len(runs) + len(tuning)} runs are done; their training took {hours:.1f} hours of one core.
+{len(done)} of {len(runs) + len(tuning)} runs are done; their training took {hours:.1f} hours of one core{untimed}.
 The following does the others and writes this page anew:
 ```
 {tune}python tools/ablation.py {study.name}{given}

@@ -22,8 +22,8 @@ def restore(runs: Iterable["Run"], options: argparse.Namespace) -> None:
     recorded = _read(options.page)
     for run in runs:
         entry = recorded.get(_name(run, options))
-        if entry and entry["settings"] == run.settings and not (run.folder / "run.json").exists():
-            run.folder.mkdir(parents=True, exist_ok=True)
+        if entry and entry["settings"] == run.settings and not run.folder.exists():
+            run.folder.mkdir(parents=True)
             for name, content in (("result", entry["result"]), ("run", run.settings)):
                 write_atomically(run.folder / f"{name}.json", (json.dumps(content, indent=2) + "\n").encode())
 

@@ -233,6 +233,9 @@ def test_a_report_runs_nothing(run, tmp_path):
     assert not run.trained
     assert "| retina/focal | 1 | 12.3 | 1.0 / 2.0 | - |" in page
     assert "1 of 5 runs are done; their training took 2.0 hours of one core." in page
+    (folder / "result.json").write_text((folder / "result.json").read_text().replace('"seconds": 7200, ', ""))
+    page = run("--report", "--data", f"cells={tmp_path / 'cells'}")
+    assert "their training took 0.0 hours of one core, without 1 that were not timed." in page
 
 
 def roots(tmp_path) -> list[str]:
