@@ -152,7 +152,7 @@ def test_trains_seed_by_seed_what_is_left_and_writes_the_page(run, tmp_path):
     assert "![Differences to the first row of the detector](page.png)" in lines
     assert (tmp_path / "page.png").stat().st_size > 1000
     assert "| retina/focal | 2 | 41.5 | 80.0 / 30.2 | - |" in lines
-    assert "| retina/dr | 2 | 40.5 | 80.0 / 30.2 | -1.0 (-1.5 to -0.5) |" in lines
+    assert "| retina/dr | 2 | 40.5 | 80.0 / 30.2 | -1.0 (-7.4 to +5.4) |" in lines
     assert "| ssd/own | 1 | 41.5 | 80.0 / 30.2 | - |" in lines
     assert "## Cars" not in lines
     assert 'OPTIONS="train_cfg.max_epochs=1 \\' in lines
@@ -412,17 +412,30 @@ def ablation_table(text: str) -> dict:
 
 def test_interval_of_a_difference_covers_seeds_and_frames():
     generator = np.random.default_rng(3)
-    frames = generator.normal(0, 3, 200)  # the draws of frames move both rows alike
-    focal = [70 + seed + frames for seed in (-2.0, 0.0, 2.0)]
-    better = [row + 1.5 for row in focal]
-    assert np.allclose(ablation_page.difference(better, focal), 1.5), "pairs cancel what both rows share"
-    noisy = [row + generator.normal(1.5, 1.0) for row in focal]
-    low, high = ablation_page.difference(noisy, focal)
-    gaps = [float((own - other).mean()) for own, other in zip(noisy, focal, strict=True)]
-    assert min(gaps) <= low < np.mean(gaps) < high <= max(gaps)
-    alone = [generator.normal(70, 2, 200)]
-    low, high = ablation_page.difference(alone, [np.full(200, 70.0)])
-    assert (low, high) == pytest.approx(np.percentile(alone[0] - 70, [2.5, 97.5]))
+    none = np.empty((5, 0))
+    seeds = generator.normal(0.0, 2.0, (4000, 5))
+    covered = [abs(gaps.mean()) < ablation_page.half_width(gaps, none) for gaps in seeds]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.01)
+    drawn = generator.normal(1.5, 2.0, (3, 50_000))
+    assert ablation_page.half_width(np.full(3, 1.5), drawn) == pytest.approx(1.96 * 2.0 / 3**0.5, rel=0.02)
+    assert ablation_page.half_width(np.array([1.5]), drawn[:1]) == pytest.approx(1.96 * 2.0, rel=0.02)
+    both = ablation_page.half_width(seeds[0], drawn[[0, 0, 1, 1, 2]])
+    alone = ablation_page.half_width(seeds[0], none), ablation_page.half_width(np.zeros(5), drawn[[0, 0, 1, 1, 2]])
+    assert both == pytest.approx(np.hypot(*alone))
+    assert ablation_page.half_width(np.array([1.5]), none[:1]) == 0
+
+
+def test_pairs_cancel_what_both_rows_share():
+    study = Study("tuned", ablation_table(TUNED))
+    draws = np.random.default_rng(3).normal(0, 3, 200)
+    focal, better = (
+        {
+            seed: {"metrics": {"ap": 70 + seed + gain}, "resampled": list(70 + seed + gain + draws)}
+            for seed in (-2.0, 0.0, 2.0)
+        }
+        for gain in (0.0, 1.5)
+    )
+    assert ablation_page._gap(study, better, focal) == pytest.approx((1.5, 0.0))
 
 
 def test_frames_are_taken_as_often_as_they_are_drawn(tmp_path):
