@@ -41,7 +41,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbo
 
 from lidar_rank.kitti.files import write_atomically
 from tools import ablation_record as record
-from tools.ablation_page import write_page
+from tools.ablation_page import resampled_coco_ap, resampled_scores, write_page
 from tools.ablation_table import DataSet, Row, Study, options_as_words, read_studies, root_of
 
 ROOT = Path(__file__).parents[1]
@@ -403,22 +403,23 @@ def _check_begun(run: Run) -> None:
 def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> dict[str, Any]:
     """Metrics of a data set's test frames in percent, shares of reversed pairs, and the score of resampled frames."""
     folder, options = run.folder / f"test_{data.name}", {**run.row.options, **run.test_options}
-    if study.resampled:
+    if not study.coco_files:
         return _analyze(run, study, data, roots, options)
     from lidar_rank.mm import running
 
     os.environ[data.variable] = str(roots[data.name])
+    options[study.coco_files] = str(folder / "coco")
     config, checkpoint, loss = run.row.arguments[0], str(_weights(run)), run.row.loss
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "test.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
         metrics = running.test(config, checkpoint, loss=loss, work_dir=str(folder), options=options)
-    return {"metrics": {key: study.scale * value for key, value in metrics.items()}, "resampled": []}
+        resampled = resampled_coco_ap(folder / "coco.gt.json", folder / "coco.bbox.json", study.resampled)
+    return {"metrics": {key: study.scale * value for key, value in metrics.items()}, "resampled": resampled}
 
 
 def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], options: dict[str, Any]) -> dict[str, Any]:
     from lidar_rank.page import read_run
     from lidar_rank.page.measures import measure
-    from tools.ablation_page import resampled_scores
 
     found = run.folder / f"test_{data.name}" / "run.json"
     checkpoint = str(_weights(run))

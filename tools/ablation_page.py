@@ -45,6 +45,34 @@ def resampled_scores(results: Results, study: Study) -> list[float]:
     return scores
 
 
+def resampled_coco_ap(truth: Path, found: Path, draws: int) -> list[float]:
+    """COCO's AP in percent on images drawn with replacement, the same draws for every run on the data.
+
+    Args:
+        truth: Objects of the images, a file of COCO's format.
+        found: Detections, a list of results in COCO's format.
+        draws: Number of draws.
+
+    Returns:
+        One AP for each draw.
+    """
+    from pycocotools.coco import COCO  # comes with the host
+    from pycocotools.cocoeval import COCOeval
+
+    objects = COCO(str(truth))
+    evaluation = COCOeval(objects, objects.loadRes(str(found)), "bbox")
+    evaluation.params.areaRng, evaluation.params.areaRngLbl, evaluation.params.maxDets = [[0, 1e10]], ["all"], [100]
+    evaluation.evaluate()
+    matches = np.array(evaluation.evalImgs, dtype=object).reshape(len(evaluation.params.catIds), -1)
+    generator, scores = np.random.default_rng(0), []
+    for _ in range(draws):
+        evaluation.evalImgs = matches[:, generator.integers(matches.shape[1], size=matches.shape[1])].ravel().tolist()
+        evaluation.accumulate()
+        precision = evaluation.eval["precision"]
+        scores.append(round(100 * float(precision[precision >= 0].mean()), 3))
+    return scores
+
+
 def _take(objects: KittiObjects, frames: ndarray) -> KittiObjects:
     """A table of chosen frames, each as often as it is named."""
     starts, counts = objects.frame_start[frames], np.diff(objects.frame_start)[frames]
@@ -96,7 +124,7 @@ def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], 
     hours = sum(timed) / 3600
     untimed = f", without {len(done) - len(timed)} that were not timed" if len(timed) < len(done) else ""
     given = " --data " + " ".join(f"{name}={root}" for name, root in options.data.items()) if options.data else ""
-    frames = ", and that of test frames, by the bootstrap" if study.resampled else ", but not that of test images"
+    frames = ", and that of test frames, by the bootstrap" if study.resampled else ""
     tune = f"python tools/ablation.py {study.name} --phase tune{given}\n" if study.tuning else ""
     return f"""# {study.title}
 

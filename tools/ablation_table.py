@@ -117,6 +117,7 @@ class Study:
         self.title, self.text, self.score = table["title"], table["text"].strip(), table["score"]
         self.scale, self.columns = table.get("scale", 1), table["columns"]
         self.resampled: int = table.get("resampled", 0)
+        self.coco_files: str | None = table.get("coco_files")
         self.options, self.test_options = table.get("options", {}), table.get("test_options", {})
         self.tuning = Tuning(**table["tuning"]) if "tuning" in table else None
         self.data_sets = {key: DataSet(name=key, **entry) for key, entry in table["data_sets"].items()}

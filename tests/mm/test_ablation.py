@@ -47,6 +47,8 @@ text = "Few."
 seeds = 1
 score = "coco/bbox_mAP"
 scale = 100
+coco_files = "test_evaluator.0.outfile_prefix"
+resampled = 2
 data = "cells"
 options = {"train_cfg.max_epochs" = 1, "train_cfg.val_interval" = 1}
 columns = {AP50 = ["coco/bbox_mAP_50"]}

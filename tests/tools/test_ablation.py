@@ -438,6 +438,56 @@ def test_pairs_cancel_what_both_rows_share():
     assert ablation_page._gap(study, better, focal) == pytest.approx((1.5, 0.0))
 
 
+@pytest.mark.mm
+def test_ap_of_drawn_images_is_that_of_a_set_that_has_them_as_often(tmp_path):
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    generator = np.random.default_rng(0)
+
+    def boxes(count: int, **more) -> list[dict]:
+        corner, size = generator.uniform(0, 60, (count, 2)), generator.uniform(8, 30, (count, 2))
+        return [
+            {"category_id": int(kind), "bbox": [*map(float, place), *map(float, extent)], "area": 1.0, **more}
+            for kind, place, extent in zip(generator.integers(2, size=count), corner, size, strict=True)
+        ]
+
+    def moved(box: dict) -> dict:
+        return {**box, "bbox": [value + generator.normal(0, 1) for value in box["bbox"]], "score": generator.random()}
+
+    objects = {image: boxes(4, iscrowd=0) for image in range(6)}
+    found = {image: [moved(box) for box in own] + [moved(box) for box in boxes(3)] for image, own in objects.items()}
+
+    def files(images) -> tuple[str, str]:
+        truth = {
+            "info": {},
+            "images": [{"id": number} for number in range(len(images))],
+            "categories": [{"id": 0}, {"id": 1}],
+            "annotations": [
+                {**box, "image_id": number} for number, image in enumerate(images) for box in objects[int(image)]
+            ],
+        }
+        for number, annotation in enumerate(truth["annotations"]):
+            annotation["id"] = number + 1
+        results = [{**box, "image_id": number} for number, image in enumerate(images) for box in found[int(image)]]
+        for name, content in (("truth", truth), ("found", results)):
+            (tmp_path / name).write_text(json.dumps(content))
+        return tmp_path / "truth", tmp_path / "found"
+
+    scores = ablation_page.resampled_coco_ap(*files(range(6)), 3)
+    drawing, expected = np.random.default_rng(0), []
+    for _ in range(3):
+        truth, results = files(drawing.integers(6, size=6))
+        evaluation = COCOeval(objects_of := COCO(str(truth)), objects_of.loadRes(str(results)), "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        expected.append(100 * evaluation.stats[0])
+    assert scores == pytest.approx(expected, abs=1e-3)
+    assert len(set(scores)) == 3
+    assert 10 < min(scores) < max(scores) < 95
+
+
 def test_frames_are_taken_as_often_as_they_are_drawn(tmp_path):
     line = "Car 0 0 0 0 0 100 100 1.5 1.6 4 {} 1.6 20 0"
     for frame, cars in (("000000", 1), ("000001", 0), ("000002", 2)):
