@@ -13,6 +13,7 @@ from PIL import Image
 
 from lidar_rank.config_files import losses_in_text
 from lidar_rank.mm import running
+from lidar_rank.mm.configs import load_config
 
 from .conftest import CONFIGS
 from .images import SIZE, coco_root, kitti_root, label_line, voc_root
@@ -117,8 +118,25 @@ def test_config_trains_two_steps_and_is_evaluated(path, loss, data, monkeypatch,
         assert all(torch.isfinite(torch.tensor(list(values.values()))))
     metric = "pascal_voc/mAP" if "voc0712" in path.stem else "coco/bbox_mAP_50"
     assert [metric in values for values in metrics] == ([True] if loss is None else [])
-    if loss == "rankdet":
+    if loss == "rankdet-paper":
         assert models[-1].bbox_head.loss_cls.progress == 1, "two steps: the first warms up, the second ranks"
+
+
+def test_blood_cells_have_tuned_weights_and_those_of_the_papers():
+    path = CONFIGS / "retinanet" / "retinanet_r18_small_bccd.py"
+
+    def weights(loss: str | None) -> list[float]:
+        own = load_config(str(path), loss).model.bbox_head.loss_cls
+        return [part.get("loss_weight", 1.0) for part in ([own.start, own.end] if "start" in own else [own])]
+
+    tuned = {None: [0.1], "focal": [0.1], "dr": [0.25], "rankdet": [0.1, 0.1], "rankdet+diou": [0.1, 0.1]}
+    assert load_config(str(path), "rankdet").custom_hooks[3] == {
+        "type": "lidar_rank.WarmUpHook",
+        "begin": 0.5,
+        "end": 0.75,
+    }, "at once, a class can be lost"
+    of_papers = {"focal-paper": [1.0], "dr-paper": [1.0], "rankdet-paper": [1.0, 1.0]}
+    assert {loss: weights(loss) for loss in tuned | of_papers} == tuned | of_papers
 
 
 def test_test_command_writes_pictures_and_coco_results(data, monkeypatch, tmp_path):

@@ -128,6 +128,10 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         for head in [configs.load_config(str(path), loss).model.bbox_head]
         for loss_cls in [head.loss_cls]
     }
+    hooks = [
+        configs.load_config(str(path), loss).custom_hooks[-1] for loss in ("rankdet", "rankdet-class", "rankdet-blend")
+    ]
+    assert [(hook.get("begin"), hook.get("end")) for hook in hooks] == [(None, None), (None, None), (0.25, 0.75)]
     threshold = 0.6 if detector == "sassd" else None
     assert weights == {
         "rankdet": (0.25, None),

@@ -12,5 +12,7 @@ def rank_proposals(loss, prior_prob=0.01):
 focal = dict(type="lidar_rank.SigmoidFocalLoss")
 blend = dict(type="lidar_rank.BlendLoss", start=focal, end=dict(type="lidar_rank.RankDetLoss"))
 loss_rpn_focal = dict(model=rank_proposals(focal))
-loss_rpn_rankdet = dict(model=rank_proposals(blend), custom_hooks=[dict(type="lidar_rank.WarmUpHook")])
+loss_rpn_rankdet = dict(
+    model=rank_proposals(blend), custom_hooks=[dict(type="lidar_rank.WarmUpHook", begin=0.5, end=0.75)]
+)
 loss_rpn_dr = dict(model=rank_proposals(dict(type="lidar_rank.DRLoss"), prior_prob=0.5))
