@@ -129,13 +129,20 @@ def test_blood_cells_have_tuned_weights_and_those_of_the_papers():
         own = load_config(str(path), loss).model.bbox_head.loss_cls
         return [part.get("loss_weight", 1.0) for part in ([own.start, own.end] if "start" in own else [own])]
 
-    tuned = {None: [0.1], "focal": [0.1], "dr": [0.25], "rankdet": [0.1, 0.1], "rankdet+diou": [0.1, 0.1]}
+    tuned = {
+        None: [0.1],
+        "focal": [0.1],
+        "dr": [0.25],
+        "rankdet": [0.1, 0.1],
+        "rankdet+diou": [0.1, 0.1],
+        "ghm-c": [10.0],
+    }
     assert load_config(str(path), "rankdet").custom_hooks[3] == {
         "type": "lidar_rank.WarmUpHook",
         "begin": 0.5,
         "end": 0.75,
     }, "at once, a class can be lost"
-    of_papers = {"focal-paper": [1.0], "dr-paper": [1.0], "rankdet-paper": [1.0, 1.0]}
+    of_papers = {"focal-paper": [1.0], "dr-paper": [1.0], "rankdet-paper": [1.0, 1.0], "ghm-c-paper": [1.0]}
     assert {loss: weights(loss) for loss in tuned | of_papers} == tuned | of_papers
 
 
