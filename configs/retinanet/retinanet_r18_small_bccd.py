@@ -9,7 +9,6 @@ _base_ = [
 # The best weights of four trials each on held-out blood cells (docs/results/ablation_2d.md): with those of the papers,
 # which remain as *_paper, the features learn too little about the boxes.
 model = dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1)))
-loss_focal_paper, loss_ghm_c_paper = _base_.loss_focal, _base_.loss_ghm_c
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1))))
 loss_dr = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.25))))
 loss_rankdet = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(loss_weight=0.1), end=dict(loss_weight=0.1)))))

@@ -73,6 +73,7 @@ per_box = dict(
 )
 loss_box_iou = dict(model=dict(bbox_head=dict(loss_bbox=per_box)))
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
+loss_focal_paper = loss_focal
 loss_quality_focal = loss_focal
 loss_varifocal = loss_focal
 warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))

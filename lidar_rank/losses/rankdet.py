@@ -105,8 +105,8 @@ def global_ranking_loss(
         ValueError: an input's shape, dtype or value, or an option, is not as described.
 
     Example:
-        >>> global_ranking_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 1, 1]]))
-        tensor(1.)
+        >>> round(global_ranking_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 1, 1]])).item(), 4)
+        1.0
     """
     ranking = _Ranking(surrogate, mining, groups, ratio, reweight, score)
     if empty == "virtual" and score == "logit":
@@ -164,8 +164,8 @@ def class_ranking_loss(
         ValueError: an input's shape, dtype or value, or an option, is not as described.
 
     Example:
-        >>> class_ranking_loss(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 2]]))
-        tensor(2.)
+        >>> round(class_ranking_loss(torch.zeros(1, 3, 2), torch.tensor([[0, 1, 2]])).item(), 4)
+        2.0
     """
     ranking = _Ranking(surrogate, mining, groups, ratio, reweight, score)
     return reduce_groups(*_class_terms(_scene(scope, logits, labels), ranking, class_total), reduction)
@@ -433,8 +433,9 @@ def iou_ranking_loss(
         ValueError: ``iou`` is missing, or an input's shape, dtype or value, or an option, is not as described.
 
     Example:
-        >>> iou_ranking_loss(torch.zeros(1, 2, 1), torch.tensor([[0, 0]]), iou=torch.tensor([[0.9, 0.5]]))
-        tensor(1.)
+        >>> iou = torch.tensor([[0.9, 0.5]])
+        >>> round(iou_ranking_loss(torch.zeros(1, 2, 1), torch.tensor([[0, 0]]), iou=iou).item(), 4)
+        1.0
     """
     iou = require_iou("iou_ranking_loss", iou)
     level = labels.new_zeros(labels.shape[1]) if level is None else level
@@ -551,8 +552,8 @@ def rank_det_loss(
 
     Example:
         >>> iou = torch.tensor([[0.9, 0.5, 0.0]])
-        >>> rank_det_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 0, 1]]), iou=iou)
-        tensor(3.)
+        >>> round(rank_det_loss(torch.zeros(1, 3, 1), torch.tensor([[0, 0, 1]]), iou=iou).item(), 4)
+        3.0
     """
     overall, per_class = (_Ranking(surrogate, mining, groups, ratio) for groups in (global_groups, class_groups))
     scene = _scene(scope, logits, labels)
