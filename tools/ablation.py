@@ -348,6 +348,7 @@ def _do_alone(run: Run, study: Study, roots: dict[str, Path]) -> None:
 
 def _train(run: Run, roots: dict[str, Path]) -> None:
     if run.trial and (run.trial / "result.json").exists() and (run.trial / "last_checkpoint").exists():
+        # The same settings, seed and data: it would give the same weights.
         kept = shutil.ignore_patterns("test_*", "*.json", "lock")
         shutil.copytree(run.trial, run.folder, ignore=kept, dirs_exist_ok=True)
         return
