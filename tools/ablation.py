@@ -13,7 +13,8 @@ skipped, and a run that was killed resumes at its last epoch. Each run has one t
 core. All rows of a seed start from the same random numbers, so that they are compared in pairs.
 
 Beside the page lies what every run measured, in a file of the page's name that ends in .json. A study goes on from it
-where the runs themselves are not, as in a fresh clone; with another --page it does them all again.
+where the runs themselves are not, as in a fresh clone; with another --page it does them all again, as it does those
+whose config has changed since.
 
 Tuning tries every trial of every row, as many for each, and tests on the study's tuning data alone, which no page
 shows and no row is trained or tested on. The trial with the highest mean score is the setting of the row.
@@ -42,7 +43,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbo
 from lidar_rank.kitti.files import write_atomically
 from tools import ablation_record as record
 from tools.ablation_page import resampled_coco_ap, resampled_scores, write_page
-from tools.ablation_table import DataSet, Row, Study, options_as_words, read_studies, root_of
+from tools.ablation_table import DataSet, Row, Study, config_digest, options_as_words, read_studies, root_of
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "tools" / "ablation.toml"
@@ -74,7 +75,10 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """What decides the numbers of a run, as JSON gives it back."""
         row = {key: value for key, value in asdict(self.row).items() if key not in ("tests", "seeds", "trials")}
-        settings: dict[str, Any] = json.loads(json.dumps({**row, "simulate": self.data.simulate}))
+        digest = config_digest(self.row.config, self.row.loss)
+        settings: dict[str, Any] = json.loads(
+            json.dumps({**row, "simulate": self.data.simulate, "config_digest": digest})
+        )
         return settings
 
     def result(self) -> dict[str, Any]:

@@ -1,6 +1,8 @@
 """The table of studies that tools/ablation.py reads, tools/ablation.toml: its entries, checked."""
 
 import argparse
+import hashlib
+import json
 import os
 import sys
 import warnings
@@ -18,6 +20,7 @@ else:
 
 ROOT = Path(__file__).parents[1]
 _TESTED = "test_dataloader.dataset.ann_file"
+_DECISIVE = ("model", "optim_wrapper", "param_scheduler", "train_cfg", "custom_hooks", "train_dataloader")
 
 
 @dataclass(frozen=True)
@@ -163,6 +166,32 @@ def _lists_of_frames(config: str) -> set[str]:
 
         found = Config.fromfile(config_folder() / config, import_custom_modules=False)
     return {found[loader].dataset.get("ann_file") for loader in ("train_dataloader", "test_dataloader")}
+
+
+@cache
+def config_digest(config: str, loss: str | None) -> str:
+    """A checksum of what a config with a loss says of network, losses, optimizer, schedule and training data.
+
+    With it, numbers that were measured before a config was changed are not taken for those of the changed one.
+
+    Args:
+        config: Path below ``configs/``.
+        loss: The ``--loss``, or None.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # it imports a module that is deprecated
+        from lidar_rank.mm.configs import load_config
+
+        found = load_config(str(config_folder() / config), loss)
+    decisive = _without_paths({key: found.get(key) for key in _DECISIVE})
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _without_paths(settings: Any) -> Any:
+    """Settings without the folders of the data, which an environment variable names."""
+    if isinstance(settings, dict):
+        return {key: _without_paths(value) for key, value in settings.items() if key not in ("data_root", "info_path")}
+    return [_without_paths(value) for value in settings] if isinstance(settings, list | tuple) else settings
 
 
 def read_studies(path: Path) -> dict[str, Study]:

@@ -1,4 +1,4 @@
-"""The script that compares the losses: short runs from start to page."""
+"""The script that compares the losses: short runs from start to page, and what decides the numbers of a config."""
 
 import json
 import subprocess
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from lidar_rank.config_files import config_folder
 from tools import ablation
+from tools.ablation_table import config_digest
 
 from .images import voc_root
-
-pytestmark = pytest.mark.slow
 
 SCANS = """
 [scans]
@@ -68,6 +68,7 @@ def run(folder: Path, table: str, study: str, *data: str) -> dict:
     return {data: measured["metrics"] for data, measured in found.items()}
 
 
+@pytest.mark.slow
 def test_scans_are_simulated_trained_on_measured_and_then_skipped(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     first = run(tmp_path, SCANS, "scans")
@@ -84,8 +85,29 @@ def test_scans_are_simulated_trained_on_measured_and_then_skipped(monkeypatch, t
     assert run(tmp_path, SCANS, "scans", f"real={simulated}") == result
 
 
+@pytest.mark.slow
 def test_images_are_measured_in_percent(tmp_path):
     root = voc_root(tmp_path / "cells", {"a": [("WBC", 21, 11, 81, 61)], "b": [("RBC", 21, 11, 81, 61)]})
     result = run(tmp_path, IMAGES, "images", f"cells={root}")
     assert 0 <= result["cells"]["coco/bbox_mAP_50"] <= 100
     assert "| ssd/iou-balanced | 1 | " in (tmp_path / "page.md").read_text()
+
+
+def test_digest_of_a_config_is_of_what_decides_its_numbers(tmp_path, monkeypatch):
+    base = f'_base_ = ["{config_folder()}/second/second_kitti-car_tiny.py"]\n'
+
+    def digest(name: str, text: str, loss: str | None = None) -> str:
+        (tmp_path / f"{name}.py").write_text(base + text)
+        return config_digest(str(tmp_path / f"{name}.py"), loss)
+
+    plain = digest("plain", "")
+    assert digest("comment", "# nothing\ndefault_hooks = dict(checkpoint=dict(interval=7))") == plain
+    monkeypatch.setenv("KITTI_ROOT", "elsewhere/kitti")
+    assert digest("elsewhere", "") == plain
+    others = [
+        digest("loss", "", "dr"),
+        digest("weight", "model = dict(bbox_head=dict(loss_bbox=dict(loss_weight=3.0)))"),
+        digest("rate", "optim_wrapper = dict(optimizer=dict(lr=0.5))"),
+        digest("batch", "train_dataloader = dict(batch_size=9)"),
+    ]
+    assert len({plain, *others}) == 5

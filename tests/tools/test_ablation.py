@@ -120,6 +120,7 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(ablation, "_executor", lambda options: Inline())  # noqa: ARG005
     monkeypatch.setattr(ablation.subprocess, "run", train)
     monkeypatch.setattr(ablation, "_measure", measure)
+    monkeypatch.setattr(ablation, "config_digest", lambda *_: "")
     run.fails, run.error = "", subprocess.CalledProcessError(1, "lidar-rank train")
     run.trained, run.tested = trained, tested
     return run
@@ -334,6 +335,18 @@ def test_what_was_recorded_with_other_settings_is_done_again(run, tmp_path):
     shutil.rmtree(tmp_path / "out")
     table = tmp_path / "studies.toml"
     table.write_text(table.read_text().replace("lr = 0.1", "lr = 0.2"))
+    run("--data", data)
+    assert {name for name, _ in run.tested} == {"retina/dr"}
+
+
+def test_what_was_recorded_before_the_config_changed_is_done_again(run, tmp_path, monkeypatch):
+    data = f"cells={tmp_path / 'cells'}"
+    run("--data", data)
+    changed = ("retinanet/retinanet_r18_small_bccd.py", "dr")
+    monkeypatch.setattr(ablation, "config_digest", lambda *named: "other" if named == changed else "")
+    with pytest.raises(SystemExit, match="retina/dr/0 was begun with other settings"):
+        run("--data", data)
+    shutil.rmtree(tmp_path / "out")
     run("--data", data)
     assert {name for name, _ in run.tested} == {"retina/dr"}
 
