@@ -215,19 +215,23 @@ def tune_weight(
         loss: Name of the loss to put in.
         batches: Number of training batches to average over, the same for both losses.
         work_dir: Where logs go; default as of :func:`train`.
-        options: Settings that replace those of the config, keys with dots.
+        options: Settings that replace those of the config, keys with dots; those of the classification loss are for
+            ``loss``, and the config's own keeps its settings.
 
     Raises:
         FileNotFoundError: the config, the checkpoint, or a file of the data set does not exist.
         ValueError: the loss leaves the classification as it is, or is a sum, whose parts have weights of their own; or
             the checkpoint is of another model.
     """
-    own, put_in = (load_config(config, name, options).model.get("bbox_head", {}) for name in (None, loss))
+    of_the_loss = "model.bbox_head.loss_cls"
+    shared = {key: value for key, value in (options or {}).items() if not key.startswith(of_the_loss)}
+    sides = ((None, shared), (loss, options))
+    own, put_in = (load_config(config, *side).model.get("bbox_head", {}) for side in sides)
     if own.get("loss_cls") == put_in.get("loss_cls"):  # of two stages, neither has it
         raise ValueError(
             f"--loss {loss} leaves the classification loss of {config}'s dense head as it is: no weight to choose"
         )
-    settings, option = put_in.loss_cls, "model.bbox_head.loss_cls"
+    settings, option = put_in.loss_cls, of_the_loss
     if "end" in settings:  # a BlendLoss, whose start is the loss of the warm-up
         settings, option = settings.end, f"{option}.end"
     if "losses" in settings:
@@ -235,10 +239,10 @@ def tune_weight(
             f"--loss {loss} is a sum: give its parts weights by --cfg-options {option}.losses.1.loss_weight="
         )
     wanted, found = (
-        measure_gradients(config, checkpoint, batches=batches, loss=name, work_dir=work_dir, options=options)[
+        measure_gradients(config, checkpoint, batches=batches, loss=name, work_dir=work_dir, options=settings_of)[
             "loss_cls"
         ]
-        for name in (None, loss)
+        for name, settings_of in sides
     )
     if not found:
         raise ValueError(f"--loss {loss} sends no gradient into the shared features in {batches} batches: take more")

@@ -203,6 +203,26 @@ def test_weight_that_is_found_makes_the_gradients_equal(small_config, brief, tmp
     assert norms["loss_cls"] == pytest.approx(own["loss_cls"], rel=0.05)  # the weight is printed with two digits
 
 
+def test_settings_of_the_loss_leave_the_own_loss_as_it_is(small_config, brief, tmp_path):
+    """GHM-C has a bound that focal loss does not know, and both have a weight."""
+    running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
+    given = {"model.bbox_head.loss_cls.max_weight": 30.0, "model.bbox_head.loss_cls.loss_weight": 4.0}
+    found, once = (
+        running.tune_weight(
+            small_config,
+            str(tmp_path / "w" / "epoch_2.pth"),
+            loss="ghm-c",
+            batches=1,
+            work_dir=str(tmp_path / "a"),
+            options=options,
+        )
+        for options in (given, {**given, "model.bbox_head.loss_cls.loss_weight": 1.0})
+    )
+    assert found.own == once.own
+    assert found.put_in == pytest.approx(4 * once.put_in, rel=1e-4)
+    assert found.weight == pytest.approx(once.weight, rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
