@@ -7,15 +7,25 @@ this detector needs otherwise.
 """
 
 import ast
+import difflib
+import inspect
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.runner import Runner
 
 from lidar_rank.config_files import LOSS_PREFIX, check_loss, find_config, loss_name, parts_of_loss
 from lidar_rank.mm.registry import HOOKS
+
+# What a runner reads of a config. Its other variables are what these are made from.
+_READ = (
+    *(name for name in inspect.signature(Runner.__init__).parameters if name not in ("self", "cfg")),
+    *("auto_scale_lr", "activation_checkpointing", "compile", "efficient_conv_bn_eval", "find_unused_parameters"),
+    *("model_wrapper_cfg", "sync_bn"),
+)
 
 
 def load_config(path: str, loss: str | None = None, options: dict | None = None) -> Config:
@@ -33,10 +43,11 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
 
     Raises:
         FileNotFoundError: there is no such config.
-        ValueError: the config does not take this loss, whereupon the message names those that it takes, or two of the
-            losses set the same part.
+        ValueError: the config does not take this loss, whereupon the message names those that it takes; two of the
+            losses set the same part; or an option would change nothing.
     """
     cfg = _read(find_config(path))
+    _check_options(options or {}, cfg)
     losses = losses_of(cfg)
     if loss is not None:
         check_loss(path, loss, losses)
@@ -54,6 +65,24 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
         cfg.work_dir += f"_{loss}"
     cfg.merge_from_dict(options or {})
     return cfg
+
+
+def _check_options(options: dict, cfg: Config) -> None:
+    """Refuse what a training would leave without effect; parts that are built refuse what they do not know."""
+    for key in options:
+        name = key.partition(".")[0]
+        if name in _READ:
+            continue
+        if name in cfg:
+            raise ValueError(
+                f"--cfg-options {key}= has no effect: other settings were made from {name} when the config was"
+                " read. Set those, such as model.bbox_head.loss_cls.loss_weight or optim_wrapper.optimizer.lr"
+            )
+        near = difflib.get_close_matches(name, _READ, n=1)
+        hint = (
+            f"; did you mean {near[0]}?" if near else f", it has {', '.join(known for known in _READ if known in cfg)}"
+        )
+        raise ValueError(f"--cfg-options {key}=: a config has no setting {name}{hint}")
 
 
 def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """A loss goes into any config that takes it, with what belongs to it; everything else is one line."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,27 @@ def test_losses_of_different_parts_are_joined():
 def test_options_come_after_the_loss():
     cfg = load_config(str(SMALL), "dr", {"model.bbox_head.loss_cls.neg_temperature": 0.05})
     assert cfg.model.bbox_head.loss_cls == {"type": "lidar_rank.DRLoss", "loss_weight": 0.1, "neg_temperature": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("modle.bbox_head.loss_cls.loss_weight", "no setting modle; did you mean model?"),
+        ("spam", "no setting spam, it has model, .*, optim_wrapper"),
+        ("loss_dr.model.bbox_head.loss_cls.loss_weight", "no effect: other settings were made from loss_dr"),
+        ("voxel_size", "no effect: other settings were made from voxel_size"),
+    ],
+)
+def test_an_option_that_would_change_nothing_is_refused(option, message):
+    with pytest.raises(ValueError, match=f"--cfg-options {re.escape(option)}=.*{message}"):
+        load_config(str(CONFIGS / "second" / "second_kitti-car_tiny.py"), options={option: 1})
+
+
+def test_options_may_set_what_a_config_leaves_out():
+    cfg = load_config(
+        str(CONFIGS / "second" / "second_kitti-car_tiny.py"), options={"randomness.seed": 3, "sync_bn": 1}
+    )
+    assert (cfg.randomness.seed, cfg.sync_bn) == (3, 1)
 
 
 def test_a_config_elsewhere_takes_the_losses_of_the_one_it_inherits(tmp_path):
