@@ -47,8 +47,7 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
             losses set the same part; or an option would change nothing.
     """
     cfg = _read(find_config(path))
-    _check_options(options or {}, cfg)
-    losses = losses_of(cfg)
+    losses, variables = losses_of(cfg), list(cfg)
     if loss is not None:
         check_loss(path, loss, losses)
     for key in [key for key in cfg if _is_loss(key, cfg[key])]:
@@ -63,26 +62,42 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
                 settings.custom_hooks = [*cfg.get("custom_hooks", []), *settings.custom_hooks]
             cfg.merge_from_dict(settings)
         cfg.work_dir += f"_{loss}"
+    for key in options or {}:
+        _check_option(key, cfg, variables)
     cfg.merge_from_dict(options or {})
     return cfg
 
 
-def _check_options(options: dict, cfg: Config) -> None:
-    """Refuse what a training would leave without effect; parts that are built refuse what they do not know."""
-    for key in options:
-        name = key.partition(".")[0]
-        if name in _READ:
-            continue
-        if name in cfg:
-            raise ValueError(
-                f"--cfg-options {key}= has no effect: other settings were made from {name} when the config was"
-                " read. Set those, such as model.bbox_head.loss_cls.loss_weight or optim_wrapper.optimizer.lr"
-            )
-        near = difflib.get_close_matches(name, _READ, n=1)
-        hint = (
-            f"; did you mean {near[0]}?" if near else f", it has {', '.join(known for known in _READ if known in cfg)}"
+def _check_option(key: str, cfg: Config, variables: Sequence[str]) -> None:
+    """Refuse an option that a training would leave without effect.
+
+    Args:
+        key: Of the option.
+        cfg: The config that it changes.
+        variables: Names at the top of the file, losses included.
+    """
+    first, *places = key.split(".")
+    if first not in _READ and first in variables:
+        raise ValueError(
+            f"--cfg-options {key}= has no effect: other settings were made from {first} when the config was read."
+            " Set those, such as model.bbox_head.loss_cls.loss_weight or optim_wrapper.optimizer.lr"
         )
-        raise ValueError(f"--cfg-options {key}=: a config has no setting {name}{hint}")
+    if first not in _READ:
+        near = difflib.get_close_matches(first, _READ, n=1)
+        hint = f"; did you mean {near[0]}?" if near else f", it has {', '.join(name for name in _READ if name in cfg)}"
+        raise ValueError(f"--cfg-options {key}=: a config has no setting {first}{hint}")
+    part = cfg.get(first)
+    for place in places:  # what is built refuses names that it does not know, but test_cfg is read name by name
+        if isinstance(part, list) and place.isdigit() and int(place) < len(part):
+            part = part[int(place)]
+        elif not isinstance(part, dict):
+            return
+        elif place in part:
+            part = part[place]
+        else:
+            if near := difflib.get_close_matches(place, part, n=1, cutoff=0.85):
+                raise ValueError(f"--cfg-options {key}=: there is no {place}; did you mean {near[0]}?")
+            return
 
 
 def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:

@@ -70,6 +70,9 @@ def test_options_come_after_the_loss():
         ("spam", "no setting spam, it has model, .*, optim_wrapper"),
         ("loss_dr.model.bbox_head.loss_cls.loss_weight", "no effect: other settings were made from loss_dr"),
         ("voxel_size", "no effect: other settings were made from voxel_size"),
+        ("model.test_cfg.score_th", "no score_th; did you mean score_thr?"),
+        ("model.bbox_hed.loss_cls.loss_weight", "no bbox_hed; did you mean bbox_head?"),
+        ("param_scheduler.0.etamax", "no etamax; did you mean eta_max?"),
     ],
 )
 def test_an_option_that_would_change_nothing_is_refused(option, message):
