@@ -666,8 +666,9 @@ def _add_tune_weight(commands: Any) -> None:
         "tune-weight",
         _tune_weight,
         "Find the weight for a classification loss at which it pulls at the shared features as hard as the config's own"
-        " loss does, in about a minute: a good first weight for a detector and data on which the loss was never tried."
-        " Settings of the classification loss (--cfg-options) are for the loss that is put in.",
+        " loss does, in about a minute: a first weight for a detector and data on which the loss was never tried. On"
+        " scans it was near the best weight, on images too low (docs/losses.md). Settings of the classification"
+        " loss (--cfg-options) are for the loss that is put in.",
         "lidar-rank tune-weight second_kitti-car_small work_dirs/second_kitti-car_small/epoch_40.pth --loss dr",
     )
     _add_config(command)
