@@ -1,6 +1,7 @@
 """The table of studies that tools/ablation.py reads, tools/ablation.toml: its entries, checked."""
 
 import argparse
+import copy
 import hashlib
 import json
 import os
@@ -169,22 +170,29 @@ def _lists_of_frames(config: str) -> set[str]:
 
 
 @cache
-def config_digest(config: str, loss: str | None) -> str:
-    """A checksum of what a config with a loss says of network, losses, optimizer, schedule and training data.
+def config_digest(config: str, loss: str | None, options: str) -> str:
+    """A checksum of what a row sets of network, losses, optimizer, schedule and training data.
 
     With it, numbers that were measured before a config was changed are not taken for those of the changed one.
 
     Args:
         config: Path below ``configs/``.
         loss: The ``--loss``, or None.
+        options: Further settings, as JSON.
     """
+    found = copy.deepcopy(_config_with_loss(config, loss))
+    found.merge_from_dict(json.loads(options))
+    decisive = _without_paths({key: found.get(key) for key in _DECISIVE})
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+@cache
+def _config_with_loss(config: str, loss: str | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # it imports a module that is deprecated
         from lidar_rank.mm.configs import load_config
 
-        found = load_config(str(config_folder() / config), loss)
-    decisive = _without_paths({key: found.get(key) for key in _DECISIVE})
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        return load_config(str(config_folder() / config), loss)
 
 
 def _without_paths(settings: Any) -> Any:

@@ -96,17 +96,20 @@ def test_images_are_measured_in_percent(tmp_path):
 def test_digest_of_a_config_is_of_what_decides_its_numbers(tmp_path, monkeypatch):
     base = f'_base_ = ["{config_folder()}/second/second_kitti-car_tiny.py"]\n'
 
-    def digest(name: str, text: str, loss: str | None = None) -> str:
+    def digest(name: str, text: str, loss: str | None = None, options: str = "{}") -> str:
         (tmp_path / f"{name}.py").write_text(base + text)
-        return config_digest(str(tmp_path / f"{name}.py"), loss)
+        return config_digest(str(tmp_path / f"{name}.py"), loss, options)
 
     plain = digest("plain", "")
     assert digest("comment", "# nothing\ndefault_hooks = dict(checkpoint=dict(interval=7))") == plain
     monkeypatch.setenv("KITTI_ROOT", "elsewhere/kitti")
     assert digest("elsewhere", "") == plain
+    heavy = "model = dict(bbox_head=dict(loss_bbox=dict(loss_weight=3.0)))"
+    again = '{"model.bbox_head.loss_bbox.loss_weight": 3.0}'
+    assert digest("option", "", options=again) == digest("both", heavy, options=again) == digest("heavy", heavy)
     others = [
         digest("loss", "", "dr"),
-        digest("weight", "model = dict(bbox_head=dict(loss_bbox=dict(loss_weight=3.0)))"),
+        digest("weight", heavy),
         digest("rate", "optim_wrapper = dict(optimizer=dict(lr=0.5))"),
         digest("batch", "train_dataloader = dict(batch_size=9)"),
     ]
