@@ -139,6 +139,11 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "dr": (0.1, threshold),
         "dr-paper": (1.0, threshold),
     }
+    bounds = [
+        configs.load_config(str(path), loss).model.bbox_head.loss_cls.get("max_weight")
+        for loss in ("ghm-c", "ghm-c-paper")
+    ]
+    assert bounds == [100.0, None]
 
 
 def tiny(path: Path, loss: str | None = None) -> Config:

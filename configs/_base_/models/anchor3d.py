@@ -20,6 +20,7 @@ loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=2.
 # The best weights of four trials each on 200 held-out simulated scans (docs/results/ablation_3d.md): with those of the
 # papers, which are for images and remain as *_paper, the features learn too little about the boxes.
 loss_dr = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1))))
+loss_ghm_c = dict(model=dict(bbox_head=dict(loss_cls=dict(max_weight=100.0))))
 tuned = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.25)))))
 loss_rankdet_blend = tuned
 # There focal loss gave way at once, and no seed lost its cars.
