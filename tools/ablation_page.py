@@ -276,9 +276,10 @@ def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) 
             continue
         if row.start:
             own["load_from"] = f"{row.start}/SEED"
+        config = " --loss ".join([Path(row.config).stem, *([row.loss] if row.loss else [])])  # by name, from any folder
         words = ["--cfg-options", *(["$OPTIONS"] if study.options else []), *options_as_words(own)[1:]]
         lines.append(
-            f"{data.variable}={root_of(data, options)} lidar-rank train {' '.join(row.arguments)} --seed SEED"
+            f"{data.variable}={root_of(data, options)} lidar-rank train {config} --seed SEED"
             f"{' ' + ' '.join(words) if words[1:] else ''}  # {name}"
         )
     return "\n".join([*lines, "```", ""])

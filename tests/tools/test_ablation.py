@@ -159,8 +159,7 @@ def test_trains_seed_by_seed_what_is_left_and_writes_the_page(run, tmp_path):
     assert 'OPTIONS="train_cfg.max_epochs=1 \\' in lines
     (dr,) = [line for line in lines if line.endswith("# retina/dr")]
     assert dr == (
-        f"CELLS_ROOT={tmp_path / 'cells'} lidar-rank train"
-        f" {ablation.os.path.relpath(config_folder())}/retinanet/retinanet_r18_small_bccd.py"
+        f"CELLS_ROOT={tmp_path / 'cells'} lidar-rank train retinanet_r18_small_bccd"
         " --loss dr --seed SEED --cfg-options $OPTIONS lr=0.1  # retina/dr"
     )
     assert run("--data", data) == page
