@@ -81,10 +81,9 @@ def test_an_option_that_would_change_nothing_is_refused(option, message):
 
 
 def test_options_may_set_what_a_config_leaves_out():
-    cfg = load_config(
-        str(CONFIGS / "second" / "second_kitti-car_tiny.py"), options={"randomness.seed": 3, "sync_bn": 1}
-    )
-    assert (cfg.randomness.seed, cfg.sync_bn) == (3, 1)
+    options = {"randomness.seed": 3, "sync_bn": 1, "model.test_cfg.nms_thr_far": 0.2, "model.new.part": 4}
+    cfg = load_config(str(CONFIGS / "second" / "second_kitti-car_tiny.py"), options=options)
+    assert (cfg.randomness.seed, cfg.sync_bn, cfg.model.test_cfg.nms_thr_far, cfg.model.new.part) == (3, 1, 0.2, 4)
 
 
 def test_a_config_elsewhere_takes_the_losses_of_the_one_it_inherits(tmp_path):
