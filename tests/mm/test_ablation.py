@@ -114,3 +114,12 @@ def test_digest_of_a_config_is_of_what_decides_its_numbers(tmp_path, monkeypatch
         digest("batch", "train_dataloader = dict(batch_size=9)"),
     ]
     assert len({plain, *others}) == 5
+
+
+def test_trials_of_a_row_differ():
+    """Two trials with the same resolved config would leave a row fewer settings than the others have."""
+    studies = ablation.read_studies(ablation.STUDIES)
+    for row in (row for study in studies.values() for row in study.rows.values() if row.trials):
+        settings = [json.dumps({**row.options, **trial}) for trial in row.trials]
+        digests = [config_digest(row.config, row.loss, options) for options in settings]
+        assert len(set(digests)) == len(digests), f"{row.name}: {row.trials}"
