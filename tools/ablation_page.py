@@ -110,7 +110,9 @@ def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], opt
     """
     options.page.parent.mkdir(parents=True, exist_ok=True)
     parts = [_introduction(study, runs, tuning, options), _picture(study, runs, options.page)]
-    parts += [_section(study, data, runs) for data in study.data_sets.values() if _results(runs, data)]
+    for data in study.data_sets.values():
+        if results := _results(runs, data):
+            parts += [_section(study, data, results), _differences(study, data, results)]
     parts += [
         *([_tuning(study, tuning)] if any(run.result() for run in tuning) else []),
         _commands(study, runs, options),
@@ -150,11 +152,10 @@ def _results(runs: Sequence["Run"], data: DataSet) -> dict[str, dict[int, dict[s
     return results
 
 
-def _section(study: Study, data: DataSet, runs: Sequence["Run"]) -> str:
+def _section(study: Study, data: DataSet, results: dict[str, dict[int, dict[str, Any]]]) -> str:
     lines = [f"## {data.title}", *([data.text] if data.text else []), ""]
     lines += [f"| loss | seeds | {' | '.join(study.columns)} | difference |"]
     lines += ["| --- | --- " + "| ---: " * (1 + len(study.columns)) + "|"]
-    results = _results(runs, data)
     first = _first_rows(study)
     for name, row in study.rows.items():
         if name in results:
@@ -163,6 +164,36 @@ def _section(study: Study, data: DataSet, runs: Sequence["Run"]) -> str:
             cells.append(_difference(study, results[name], results.get(first[row.detector], {})))
             lines.append(f"| {name} | {len(metrics)} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def _differences(study: Study, data: DataSet, results: dict[str, dict[int, dict[str, Any]]]) -> str:
+    """Differences in every column, of rows with several seeds."""
+    lines = []
+    for name, row in study.rows.items():
+        own, other = results.get(name, {}), results.get(_first_rows(study)[row.detector], {})
+        seeds = sorted(own.keys() & other.keys())
+        if own is not other and len(seeds) > 1:
+            cells = [
+                " / ".join(_gap_of_seeds(own, other, seeds, key) for key in keys) for keys in study.columns.values()
+            ]
+            lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} |")
+    if not lines:
+        return ""
+    head = f"| loss | seeds | {' | '.join(study.columns)} |\n| --- | --- {'| ---: ' * len(study.columns)}|"
+    title = (
+        f"### Differences: {data.title[0].lower()}{data.title[1:]}\nThe intervals here cover the choice of seeds alone."
+    )
+    return "\n".join([title, "", head, *lines, ""])
+
+
+def _gap_of_seeds(own: dict[int, Any], other: dict[int, Any], seeds: Sequence[int], key: str) -> str:
+    """Mean difference of a metric and half of the interval that covers the choice of seeds."""
+    pairs = [(own[seed]["metrics"].get(key, np.nan), other[seed]["metrics"].get(key, np.nan)) for seed in seeds]
+    gaps = np.subtract(*np.transpose(pairs))
+    if np.isnan(gaps).any():
+        return "-"
+    digits = 2 if key.startswith("reversed") else 1
+    return f"{gaps.mean():+.{digits}f} ± {half_width(gaps, np.empty((len(seeds), 0))):.{digits}f}"
 
 
 def _first_rows(study: Study) -> dict[str, str]:

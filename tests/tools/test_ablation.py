@@ -155,6 +155,9 @@ def test_trains_seed_by_seed_what_is_left_and_writes_the_page(run, tmp_path):
     assert "| retina/focal | 2 | 41.5 | 80.0 / 30.2 | - |" in lines
     assert "| retina/dr | 2 | 40.5 | 80.0 / 30.2 | -1.0 (-7.4 to +5.4) |" in lines
     assert "| ssd/own | 1 | 41.5 | 80.0 / 30.2 | - |" in lines
+    below = lines[lines.index("### Differences: cells") :]
+    assert "| retina/dr | 2 | -1.0 ± 6.4 | +0.0 ± 0.0 / +0.0 ± 0.0 |" in below, "gaps of -1.5 and -0.5"
+    assert not [line for line in below if line.startswith(("| retina/focal", "| ssd/own"))]
     assert "## Cars" not in lines
     assert 'OPTIONS="train_cfg.max_epochs=1 \\' in lines
     (dr,) = [line for line in lines if line.endswith("# retina/dr")]
