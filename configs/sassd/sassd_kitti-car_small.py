@@ -59,7 +59,7 @@ loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
 loss_ap = loss_alrp = loss_rank_sort = loss_dr_paper = loss_dr
 # Focal loss is normalised scan by scan, also where it is the warm-up, and so are box losses that allow it.
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
-loss_diou = loss_odiou = loss_iou_balanced
+loss_diou = loss_odiou = loss_iou_balanced_paper = loss_iou_balanced
 per_box = dict(
     losses=[
         dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0, reduction="none"),

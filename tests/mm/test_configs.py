@@ -30,7 +30,7 @@ LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
 OF_FILE = {path.stem: losses_in_text(path) for path in LOSS_FILES}
 DENSE, RPN, IOU_BALANCED = OF_FILE["dense"], OF_FILE["rpn"], OF_FILE["iou-balanced"]
 NUM_CLASSES = {"own": 2, "3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
-SCANS = DENSE | OF_FILE["ce"] | OF_FILE["iou-branch"] | OF_FILE["box-iou"]
+SCANS = DENSE | OF_FILE["ce"] | OF_FILE["iou-branch"] | OF_FILE["box-iou"] | {"iou-balanced-paper"}
 TAKEN = {
     "second": SCANS,
     "sassd": SCANS | OF_FILE["confidence"],
@@ -144,6 +144,13 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         for loss in ("ghm-c", "ghm-c-paper")
     ]
     assert bounds == [100.0, None]
+    balanced = [configs.load_config(str(path), f"iou-balanced{which}").model.bbox_head for which in ("", "-paper")]
+    assert [(head.loss_bbox.get("exponent"), head.loss_bbox.loss_weight) for head in balanced] == [
+        (0.5, 4.0),
+        (None, 2.0),
+    ]
+    assert balanced[0].loss_cls == balanced[1].loss_cls
+    assert {head.loss_bbox.get("reduction") for head in balanced} == {"none" if detector == "sassd" else None}
 
 
 def tiny(path: Path, loss: str | None = None) -> Config:

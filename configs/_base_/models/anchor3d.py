@@ -15,12 +15,20 @@ car_assigner = dict(
 # Early in training the 3D overlap of many objects is 0; they are objects all the same.
 loss_quality_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
 loss_varifocal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
-loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=2.0))))
 
 # The best weights of four trials each on 200 held-out simulated scans (docs/results/ablation_3d.md): with those of the
 # papers, which are for images and remain as *_paper, the features learn too little about the boxes.
 loss_dr = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1))))
 loss_ghm_c = dict(model=dict(bbox_head=dict(loss_cls=dict(max_weight=100.0))))
+loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=4.0, exponent=0.5))))
+loss_iou_balanced_paper = dict(
+    model=dict(
+        bbox_head=dict(
+            loss_cls=dict(_delete_=True, type="lidar_rank.IoUBalancedClsLoss"),
+            loss_bbox=dict(_delete_=True, type="lidar_rank.IoUBalancedLocLoss", w_loc="auto", loss_weight=2.0),
+        )
+    )
+)
 tuned = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.25)))))
 loss_rankdet_blend = tuned
 # There focal loss gave way at once, and no seed lost its cars.
