@@ -117,7 +117,7 @@ def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], opt
         *([_tuning(study, tuning)] if any(run.result() for run in tuning) else []),
         _commands(study, runs, options),
     ]
-    write_atomically(options.page, "\n".join(parts).encode())
+    write_atomically(options.page, "\n".join(part for part in parts if part).encode())
 
 
 def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], options: argparse.Namespace) -> str:
