@@ -194,7 +194,8 @@ def apply() -> None:
     Raises:
         ValueError: ``LIDAR_RANK_SKIP`` names a repair that does not exist.
     """
-    skipped, known = skipped_repairs(), {repair.__name__ for repair in (sparse.repair_spconv, defer_imports, *REPAIRS)}
+    of_backends = (sparse.repair_spconv, sparse.limit_triton_tiles)
+    skipped, known = skipped_repairs(), {repair.__name__ for repair in (*of_backends, defer_imports, *REPAIRS)}
     if not skipped <= known:
         raise ValueError(
             f"{SKIP_VARIABLE} names {', '.join(sorted(skipped - known))}; the repairs are {', '.join(sorted(known))}"

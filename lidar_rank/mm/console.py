@@ -137,6 +137,8 @@ def _losses(model: nn.Module) -> str:
 def _backend(model: nn.Module) -> str:
     operators = "lidar_rank" if isinstance(sys.modules.get("mmcv._ext"), OwnOperators) else "mmcv, compiled"
     layers = _packages(module for module in model.modules() if type(module).__name__ in _SPARSE_LAYERS)
+    if layers == "spconv_triton":
+        layers += " (the first steps of the first run take minutes: Triton compiles its kernels and keeps them)"
     sparse = f"sparse convolution of {layers}, " if layers else ""
     return f"{sparse}operators of {operators}, torch {torch.__version__}"
 

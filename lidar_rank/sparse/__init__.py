@@ -3,7 +3,7 @@
 ``SparseConvTensor`` and the layers are the classes of the backend that :func:`backend` chooses when one is first used.
 """
 
-from lidar_rank.sparse.backends import backend, provide_to_host, repair_spconv
+from lidar_rank.sparse.backends import backend, limit_triton_tiles, provide_to_host, repair_spconv
 
 _FROM_BACKEND = (
     "SparseConv3d",
@@ -22,6 +22,7 @@ __all__ = [
     "SparseSequential",
     "SubMConv3d",
     "backend",
+    "limit_triton_tiles",
     "provide_to_host",
     "repair_spconv",
 ]

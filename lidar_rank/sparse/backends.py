@@ -1,4 +1,4 @@
-"""Choice of the sparse-convolution backend, and the repairs that let spconv train on a CPU."""
+"""Choice of the sparse-convolution backend, and repairs: spconv trains on a CPU, and spconv-triton starts sooner."""
 
 import functools
 import os
@@ -47,8 +47,8 @@ def backend() -> ModuleType:
 def load(name: str) -> ModuleType:
     """Import one backend.
 
-    spconv is repaired (:func:`repair_spconv`), so that it also trains on CPU tensors, unless the environment variable
-    ``LIDAR_RANK_SKIP`` names ``repair_spconv``.
+    spconv is repaired (:func:`repair_spconv`), so that it also trains on CPU tensors, and spconv-triton tries fewer
+    kernels (:func:`limit_triton_tiles`), unless the environment variable ``LIDAR_RANK_SKIP`` names the repair.
 
     Raises:
         ValueError: There is no backend of this name.
@@ -66,6 +66,8 @@ def load(name: str) -> ModuleType:
         module = import_module(_MODULES[name])
     if name == "spconv" and repair_spconv.__name__ not in skipped_repairs():
         repair_spconv(module)
+    if name == "spconv_triton" and limit_triton_tiles.__name__ not in skipped_repairs():
+        limit_triton_tiles(import_module("spconv_triton.pytorch._impl.gemm"))
     return module
 
 
@@ -130,6 +132,27 @@ def repair_spconv(spconv_pytorch: ModuleType) -> None:
     _wrap(spconv_pytorch.functional, "indice_conv", _with_empty_input)
     _wrap(spconv_pytorch.functional, "indice_inverse_conv", _with_empty_input)
     _wrap(spconv_pytorch.SparseSequential, "forward", _with_norms_of_few_rows)
+
+
+def limit_triton_tiles(gemm: ModuleType) -> None:
+    """Let spconv-triton compile and time no kernel whose tiles are wider than the layer.
+
+    For each shape of layer it tries 37 tiles for products and 21 for gradients of weights. Those for 128 or 256
+    channels take most of the time, and with the 16 to 64 channels of most layers they multiply zeros.
+    """
+    gemm._gather_gemm_kernel.early_config_prune = _tiles_within({"BLOCK_N": "N_dim", "BLOCK_R": "R_dim"})
+    gemm._dweight_masked_kernel.early_config_prune = _tiles_within({"BLOCK_K": "K_dim", "BLOCK_C": "C_dim"})
+
+
+def _tiles_within(channels: dict[str, str]) -> Callable[..., list[Any]]:
+    """A choice of Triton's candidates, given the argument with the number of channels for each side of a tile."""
+
+    def choose(candidates: list[Any], arguments: dict[str, Any], **_: Any) -> list[Any]:
+        # The next power of two, and 16, the least that tl.dot takes.
+        widest = {side: max(16, 1 << (arguments[name] - 1).bit_length()) for side, name in channels.items()}
+        return [one for one in candidates if all(one.kwargs[side] <= most for side, most in widest.items())]
+
+    return choose
 
 
 def _wrap(owner: Any, name: str, repair: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from mmengine.logging import MMLogger
+from torch import nn
 
 from lidar_rank.cli import main
 from lidar_rank.mm import running
-from lidar_rank.mm.console import show_less
+from lidar_rank.mm.console import _backend, show_less
 
 from .toys import STEPS_PER_EPOCH, write_config
 
@@ -36,6 +37,13 @@ def test_training_starts_with_ten_lines(tmp_path, capfd):
     assert told["start"] == "random weights"
     assert told["device"].startswith(("cpu (", "cuda ("))
     assert told["logs"].startswith(str(tmp_path / "w"))
+
+
+def test_slow_first_steps_with_spconv_triton_are_announced():
+    layer = type("SubMConv3d", (nn.Module,), {"__module__": "spconv_triton.pytorch.conv"})
+    assert _backend(layer()).startswith(
+        "sparse convolution of spconv_triton (the first steps of the first run take minutes"
+    )
 
 
 def test_config_and_environment_are_in_the_log_file_alone(tmp_path, capfd):

@@ -4,7 +4,7 @@ import copy
 import os
 import subprocess
 import sys
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def choice(monkeypatch: pytest.MonkeyPatch):
     for name in ("spconv", "spconv.pytorch", "mmdet3d.models.layers.sparse_block"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.delenv("LIDAR_RANK_SPARSE", raising=False)
-    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv")
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "repair_spconv, limit_triton_tiles")
     imported = {
         "lidar_rank.sparse.native": native,
         **{name: ModuleType(name) for name in ("spconv.pytorch", "spconv_triton.pytorch")},
@@ -162,6 +162,58 @@ def test_repair_can_be_left_out(spconv, monkeypatch):
     monkeypatch.delenv("LIDAR_RANK_SKIP")
     backends.load("spconv")
     assert "forward" in repaired
+
+
+@pytest.fixture
+def triton_kernels(monkeypatch):
+    """A stand-in for spconv-triton with few candidates; returns a function that tells which of them Triton tries."""
+    products = [
+        SimpleNamespace(kwargs={"BLOCK_N": n, "BLOCK_R": r}) for n, r in ((16, 16), (32, 16), (64, 32), (256, 64))
+    ]
+    gradients = [SimpleNamespace(kwargs={"BLOCK_K": k, "BLOCK_C": c}) for k, c in ((16, 16), (64, 32), (64, 128))]
+    gemm = ModuleType("spconv_triton.pytorch._impl.gemm")
+    gemm._gather_gemm_kernel = SimpleNamespace(configs=products, early_config_prune=None)
+    gemm._dweight_masked_kernel = SimpleNamespace(configs=gradients, early_config_prune=None)
+    modules = {"spconv_triton.pytorch": ModuleType("spconv_triton.pytorch"), gemm.__name__: gemm}
+    monkeypatch.setattr(backends, "import_module", modules.__getitem__)
+    monkeypatch.setattr(backends, "_is_installed", lambda _: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("LIDAR_RANK_SKIP", raising=False)
+
+    def tried(kernel: str, **arguments: int) -> list[tuple[int, ...]]:
+        tuner = getattr(gemm, kernel)
+        found = (
+            tuner.early_config_prune(tuner.configs, arguments, IEEE=True) if tuner.early_config_prune else tuner.configs
+        )
+        return [tuple(one.kwargs.values()) for one in found]
+
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("channels_out", "channels_in", "tried"),
+    [
+        (16, 4, [(16, 16)]),
+        (32, 16, [(16, 16), (32, 16)]),
+        (33, 32, [(16, 16), (32, 16), (64, 32)]),
+        (128, 64, [(16, 16), (32, 16), (64, 32)]),
+        (256, 64, [(16, 16), (32, 16), (64, 32), (256, 64)]),
+    ],
+)
+def test_triton_tries_no_tile_that_is_wider_than_the_layer(triton_kernels, channels_out, channels_in, tried):
+    backends.load("spconv_triton")
+    assert triton_kernels("_gather_gemm_kernel", N_dim=channels_out, R_dim=channels_in) == tried
+
+
+def test_triton_tries_tiles_of_gradients_by_the_channels_of_the_weights(triton_kernels):
+    backends.load("spconv_triton")
+    assert triton_kernels("_dweight_masked_kernel", K_dim=64, C_dim=32) == [(16, 16), (64, 32)]
+
+
+def test_triton_tries_all_tiles_if_the_repair_is_left_out(triton_kernels, monkeypatch):
+    monkeypatch.setenv("LIDAR_RANK_SKIP", "limit_triton_tiles")
+    backends.load("spconv_triton")
+    assert len(triton_kernels("_gather_gemm_kernel", N_dim=16, R_dim=16)) == 4
 
 
 def test_repair_is_applied_once(spconv):

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Everything that needs a GPU, on a bare machine: the tests marked gpu, the costs of losses and operators, and trainings of
 # the full-size detectors on scans that are simulated there.
-#     bash tools/bench/gpu.sh OUT [PART ...]     PART: tests losses ops second sassd weights; default all but weights,
-#                                                10 minutes; weights: the models that come with the package, at once
+#     bash tools/bench/gpu.sh OUT [PART ...]     PART: tests losses ops kernels second sassd weights; default all but
+#                                                weights, 15 minutes; weights: the models that come with the package, at once
 # Every part has a time limit, and its result is in OUT/results.md and OUT/log.txt at once; a part that fails stops no other.
 #
 # PYTHON   interpreter with torch (default python3)
@@ -17,7 +17,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$(realpath -m "${1:?usage: bash tools/bench/gpu.sh OUT [PART ...]}")
 shift
-parts=${*:-tests losses ops second sassd}
+parts=${*:-tests losses ops kernels second sassd}
 python=${PYTHON:-python3}
 work=${WORK:-/tmp/lidar_rank_gpu}
 scans=${SCANS:-3000}
@@ -87,15 +87,24 @@ train() {
 run_tests() {
   local workers=()
   "$python" -c 'import xdist' 2>/dev/null && workers=(-n 8)
-  # The packages of the machine are not the pinned ones, and warn of other things.
-  part tests 120 "$python" -m pytest -m gpu -q -W default -p no:cacheprovider --durations=5 "${workers[@]}"
+  # The packages of the machine are not the pinned ones, and warn of other things. With -v a test that fails has its name
+  # in the log at once, also if the rest runs into the limit.
+  part tests 120 "$python" -m pytest -m gpu -v -W default -p no:cacheprovider --durations=5 "${workers[@]}"
+  { grep FAILED "$work/tests.log" | sort -u || true; } >>"$out/results.md"
   quote tests 25
+}
+
+# spconv-triton compiles and times its kernels in the first step that needs them, for minutes; Triton keeps what it found.
+compile_kernels() {
+  part kernels 420 "$python" tools/bench/bench_training.py configs/second/second_kitti-car.py --name kernels \
+    --data "$work/simulated" --seconds 0 --warm-up 1 --probe 1 --workers 1 --out "$work" --work-dir "$work/trainings"
 }
 
 if [ "${DRY_RUN:-}" ]; then
   tests() { run_tests; }
   losses() { part losses 60 "$python" tools/bench/bench_losses.py --size small --rounds 1 --only DR && quote losses 100; }
   ops() { echo "no GPU" >>"$out/results.md"; }
+  kernels() { echo "no GPU" >>"$out/results.md"; }
   second() { train second configs/second/second_kitti-car_small.py --loss focal-rankdet-iou --batch-size 2 --warm-up 2 --probe 2; }
   sassd() { train sassd configs/sassd/sassd_kitti-car_small.py --batch-size 2 --warm-up 2 --probe 2; }
 else
@@ -108,6 +117,7 @@ else
     part ops 45 "$python" tools/bench/bench_ops.py --device cuda
     quote ops 100
   }
+  kernels() { compile_kernels; }
   second() { train second configs/second/second_kitti-car.py --loss box-iou; }
   sassd() { train sassd configs/sassd/sassd_kitti-car.py --loss box-iou; }
 fi
