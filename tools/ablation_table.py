@@ -111,8 +111,8 @@ class Study:
     """One page of results and what is on it.
 
     Raises:
-        ValueError: a row names what is not there, has another number of trials than the others, or would be tested on
-            frames that its settings were chosen on.
+        ValueError: a row or a variant names what is not there; a row has another number of trials than the others, or
+            would be tested on frames that its settings were chosen on.
     """
 
     def __init__(self, name: str, table: dict[str, Any]) -> None:
@@ -126,7 +126,8 @@ class Study:
         self.tuning = Tuning(**table["tuning"]) if "tuning" in table else None
         self.data_sets = {key: DataSet(name=key, **entry) for key, entry in table["data_sets"].items()}
         usual = {key: table[key] for key in ("data", "tests", "seeds") if key in table}
-        self.rows = {key: _row(key, {**usual, **entry}, self.options) for key, entry in table["rows"].items()}
+        entries = table["rows"] | _entries_of_variants(table["rows"], table.get("variants", []))
+        self.rows = {key: _row(key, {**usual, **entry}, self.options) for key, entry in entries.items()}
         for row in self.rows.values():
             self._check(row)
 
@@ -221,6 +222,22 @@ def options_as_words(options: dict[str, Any]) -> list[str]:
     """Settings as the command line takes them, each one word."""
     words = [f"{key}={value!r}".replace(", ", ",").replace(": ", ":") for key, value in options.items()]
     return ["--cfg-options", *words] if words else []
+
+
+def _entries_of_variants(rows: dict[str, Any], variants: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rows that repeat others under another name, each with the variant's entries in place of theirs."""
+    made: dict[str, Any] = {}
+    for variant in variants:
+        own = {key: value for key, value in variant.items() if key not in ("name", "rows", "same_weights")}
+        for name in variant["rows"]:
+            if (source := (rows | made).get(name)) is None:
+                raise ValueError(f"variant {variant['name']}: there is no row {name} to repeat")
+            entry = {"tuned_as": name, **{key: value for key, value in source.items() if key != "trials"}, **own}
+            entry["options"] = {**source.get("options", {}), **own.get("options", {})}
+            if variant.get("same_weights"):
+                entry["tests_of"] = name
+            made[f"{variant['name']}/{name.partition('/')[2]}"] = entry
+    return made
 
 
 def _row(name: str, entry: dict[str, Any], options: dict[str, Any]) -> Row:

@@ -425,6 +425,36 @@ def ablation_table(text: str) -> dict:
     return tomllib.loads(text)["tuned"]
 
 
+VARIANTS = """
+[[tuned.variants]]
+name = "late"
+rows = ["second/focal", "second/dr"]
+start = "second/focal"
+data = "test"
+options = { "lr" = 0.1 }
+[[tuned.variants]]
+name = "cut"
+rows = ["late/dr"]
+same_weights = true
+options = { "t" = 0.5 }
+"""
+
+
+def test_variants_repeat_rows_with_their_settings():
+    rows = Study("tuned", ablation_table(TUNED + VARIANTS)).rows
+    assert list(rows) == ["second/focal", "second/dr", "long/focal", "late/focal", "late/dr", "cut/dr"]
+    late = rows["late/dr"]
+    assert (late.config, late.loss, late.tuned_as, late.trials) == (rows["second/dr"].config, "dr", "second/dr", ())
+    assert (late.start, late.data, late.options, late.tests_of) == ("second/focal", "test", {"lr": 0.1}, None)
+    cut = rows["cut/dr"]
+    assert (cut.tuned_as, cut.tests_of, cut.options) == ("second/dr", "late/dr", {"lr": 0.1, "t": 0.5})
+
+
+def test_variant_of_a_row_that_is_not_there_is_an_error():
+    with pytest.raises(ValueError, match="variant cut: there is no row late/ap to repeat"):
+        Study("tuned", ablation_table(TUNED + VARIANTS.replace('["late/dr"]', '["late/ap"]')))
+
+
 def test_interval_of_a_difference_covers_seeds_and_frames():
     generator = np.random.default_rng(3)
     none = np.empty((5, 0))
