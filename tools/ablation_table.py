@@ -127,8 +127,10 @@ class Study:
         self.data_sets = {key: DataSet(name=key, **entry) for key, entry in table["data_sets"].items()}
         usual = {key: table[key] for key in ("data", "tests", "seeds") if key in table}
         entries = table["rows"] | _entries_of_variants(table["rows"], table.get("variants", []))
-        self.rows = {key: _row(key, {**usual, **entry}, self.options) for key, entry in entries.items()}
-        for row in self.rows.values():
+        rows = [_row(key, {**usual, **entry}, self.options) for key, entry in entries.items()]
+        detectors = [row.detector for row in rows]  # whose rows stand together
+        self.rows = {row.name: row for row in sorted(rows, key=lambda row: detectors.index(row.detector))}
+        for row in rows:
             self._check(row)
 
     def _check(self, row: Row) -> None:
@@ -232,11 +234,13 @@ def _entries_of_variants(rows: dict[str, Any], variants: list[dict[str, Any]]) -
         for name in variant["rows"]:
             if (source := (rows | made).get(name)) is None:
                 raise ValueError(f"variant {variant['name']}: there is no row {name} to repeat")
+            if (new := f"{variant['name']}/{name.partition('/')[2]}") in rows | made:
+                raise ValueError(f"variant {variant['name']}: there is a row {new} already")
             entry = {"tuned_as": name, **{key: value for key, value in source.items() if key != "trials"}, **own}
             entry["options"] = {**source.get("options", {}), **own.get("options", {})}
             if variant.get("same_weights"):
                 entry["tests_of"] = name
-            made[f"{variant['name']}/{name.partition('/')[2]}"] = entry
+            made[new] = entry
     return made
 
 

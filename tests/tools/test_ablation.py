@@ -437,12 +437,15 @@ name = "cut"
 rows = ["late/dr"]
 same_weights = true
 options = { "t" = 0.5 }
+[[tuned.variants]]
+name = "long"
+rows = ["late/dr"]
 """
 
 
 def test_variants_repeat_rows_with_their_settings():
     rows = Study("tuned", ablation_table(TUNED + VARIANTS)).rows
-    assert list(rows) == ["second/focal", "second/dr", "long/focal", "late/focal", "late/dr", "cut/dr"]
+    assert list(rows) == ["second/focal", "second/dr", "long/focal", "long/dr", "late/focal", "late/dr", "cut/dr"]
     late = rows["late/dr"]
     assert (late.config, late.loss, late.tuned_as, late.trials) == (rows["second/dr"].config, "dr", "second/dr", ())
     assert (late.start, late.data, late.options, late.tests_of) == ("second/focal", "test", {"lr": 0.1}, None)
@@ -450,9 +453,16 @@ def test_variants_repeat_rows_with_their_settings():
     assert (cut.tuned_as, cut.tests_of, cut.options) == ("second/dr", "late/dr", {"lr": 0.1, "t": 0.5})
 
 
-def test_variant_of_a_row_that_is_not_there_is_an_error():
-    with pytest.raises(ValueError, match="variant cut: there is no row late/ap to repeat"):
-        Study("tuned", ablation_table(TUNED + VARIANTS.replace('["late/dr"]', '["late/ap"]')))
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('["late/dr"]', '["late/ap"]', "variant cut: there is no row late/ap to repeat"),
+        ('"long"', '"second"', "variant second: there is a row second/dr already"),
+    ],
+)
+def test_variant_that_repeats_nothing_or_replaces_a_row_is_an_error(old, new, message):
+    with pytest.raises(ValueError, match=message):
+        Study("tuned", ablation_table(TUNED + VARIANTS.replace(old, new, 1)))
 
 
 def test_interval_of_a_difference_covers_seeds_and_frames():
