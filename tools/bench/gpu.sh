@@ -94,12 +94,6 @@ run_tests() {
   quote tests 25
 }
 
-# spconv-triton compiles and times its kernels in the first step that needs them, for minutes; Triton keeps what it found.
-compile_kernels() {
-  part kernels 420 "$python" tools/bench/bench_training.py configs/second/second_kitti-car.py --name kernels \
-    --data "$work/simulated" --seconds 0 --warm-up 1 --probe 1 --workers 1 --out "$work" --work-dir "$work/trainings"
-}
-
 if [ "${DRY_RUN:-}" ]; then
   tests() { run_tests; }
   losses() { part losses 60 "$python" tools/bench/bench_losses.py --size small --rounds 1 --only DR && quote losses 100; }
@@ -117,7 +111,11 @@ else
     part ops 45 "$python" tools/bench/bench_ops.py --device cuda
     quote ops 100
   }
-  kernels() { compile_kernels; }
+  # spconv-triton compiles its kernels in the first step that needs them, for minutes; Triton keeps what it found.
+  kernels() {
+    part kernels 420 "$python" tools/bench/bench_training.py configs/second/second_kitti-car.py --name kernels \
+      --data "$work/simulated" --seconds 0 --warm-up 1 --probe 1 --workers 1 --out "$work" --work-dir "$work/trainings"
+  }
   second() { train second configs/second/second_kitti-car.py --loss box-iou; }
   sassd() { train sassd configs/sassd/sassd_kitti-car.py --loss box-iou; }
 fi
