@@ -1,7 +1,7 @@
 """The page of a study of tools/ablation.py: its tables, and how sure their differences are."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -174,12 +174,10 @@ def _differences(study: Study, data: DataSet, results: dict[str, dict[int, dict[
     lines = []
     for name, row in study.rows.items():
         own, other = results.get(name, {}), results.get(_first_rows(study)[row.detector], {})
-        seeds = sorted(own.keys() & other.keys())
-        if own is not other and len(seeds) > 1:
-            cells = [
-                " / ".join(_gap_of_seeds(own, other, seeds, key) for key in keys) for keys in study.columns.values()
-            ]
-            lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} |")
+        seeds = len(own.keys() & other.keys())
+        if own is not other and seeds > 1:
+            cells = [" / ".join(_gap_of_seeds(own, other, key) for key in keys) for keys in study.columns.values()]
+            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} |")
     if not lines:
         return ""
     head = f"| loss | seeds | {' | '.join(study.columns)} |\n| --- | --- {'| ---: ' * len(study.columns)}|"
@@ -189,14 +187,19 @@ def _differences(study: Study, data: DataSet, results: dict[str, dict[int, dict[
     return "\n".join([title, "", head, *lines, ""])
 
 
-def _gap_of_seeds(own: dict[int, Any], other: dict[int, Any], seeds: Sequence[int], key: str) -> str:
+def _gap_of_seeds(own: dict[int, Any], other: dict[int, Any], key: str) -> str:
     """Mean difference of a metric and half of the interval that covers the choice of seeds."""
-    pairs = [(own[seed]["metrics"].get(key, np.nan), other[seed]["metrics"].get(key, np.nan)) for seed in seeds]
-    gaps = np.subtract(*np.transpose(pairs))
+    gaps = _paired(own, other, lambda result: result["metrics"].get(key, np.nan))
     if np.isnan(gaps).any():
         return "-"
     digits = 2 if key.startswith("reversed") else 1
-    return f"{gaps.mean():+.{digits}f} ± {half_width(gaps, np.empty((len(seeds), 0))):.{digits}f}"
+    return f"{gaps.mean():+.{digits}f} ± {half_width(gaps, np.empty((len(gaps), 0))):.{digits}f}"
+
+
+def _paired(own: dict[int, Any], other: dict[int, Any], value: Callable[[dict[str, Any]], Any]) -> ndarray:
+    """Difference of a value between two rows for each of the seeds that both have, ``(seed, ...)``."""
+    seeds = sorted(own.keys() & other.keys())
+    return np.array([value(own[seed]) for seed in seeds]) - np.array([value(other[seed]) for seed in seeds])
 
 
 def _first_rows(study: Study) -> dict[str, str]:
@@ -218,14 +221,10 @@ def _difference(study: Study, own: dict[int, dict[str, Any]], other: dict[int, d
 
 def _gap(study: Study, own: dict[int, dict[str, Any]], other: dict[int, dict[str, Any]]) -> tuple[float, float] | None:
     """Mean difference of two rows over the seeds that both have, and half of its interval."""
-    seeds = sorted(own.keys() & other.keys())
-    if not seeds:
+    gaps = _paired(own, other, lambda result: result["metrics"][study.score])
+    if not len(gaps):
         return None
-    scores, drawn = (
-        np.array([value(own[seed]) for seed in seeds]) - np.array([value(other[seed]) for seed in seeds])
-        for value in (lambda result: result["metrics"][study.score], lambda result: result["resampled"])
-    )
-    return float(scores.mean()), half_width(scores, drawn)
+    return float(gaps.mean()), half_width(gaps, _paired(own, other, lambda result: result["resampled"]))
 
 
 def _picture(study: Study, runs: Sequence["Run"], page: Path) -> str:
