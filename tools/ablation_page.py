@@ -229,37 +229,42 @@ def _gap(study: Study, own: dict[int, dict[str, Any]], other: dict[int, dict[str
 
 def _picture(study: Study, runs: Sequence["Run"], page: Path) -> str:
     """Draw the differences beside the page, if there are any; return what shows them."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}  # data set, row
+    found: dict[str, dict[str, tuple[float, float, int]]] = {}  # data set, row
     for data in study.data_sets.values():
         results = _results(runs, data)
         for name, row in study.rows.items():
-            first = _first_rows(study)[row.detector]
-            gap = _gap(study, results.get(name, {}), results.get(first, {})) if name != first else None
-            if gap:
-                found.setdefault(data.title, {})[name] = gap
+            own, other = results.get(name, {}), results.get(_first_rows(study)[row.detector], {})
+            if own is not other and (gap := _gap(study, own, other)):
+                found.setdefault(data.title, {})[name] = (*gap, len(own.keys() & other.keys()))
     if not found:
         return ""
     _draw_differences(found, page.with_suffix(".png"))
     return f"![Differences to the first row of the detector]({page.with_suffix('.png').name})\n"
 
 
-def _draw_differences(found: dict[str, dict[str, tuple[float, float]]], out: Path) -> None:
+def _draw_differences(found: dict[str, dict[str, tuple[float, float, int]]], out: Path) -> None:
     mpl.use("Agg")
     rows = list(dict.fromkeys(name for gaps in found.values() for name in gaps))
-    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.25 * len(rows) * len(found)), layout="constrained")
-    for place, (title, gaps) in enumerate(found.items()):
-        middle, half = np.array(list(gaps.values())).T
-        height = [rows.index(name) + 0.6 * (place + 0.5) / len(found) - 0.3 for name in gaps]
-        axes.errorbar(middle, height, xerr=half, fmt="o", label=title)
-    axes.axvline(0, color="0.6", linewidth=1)
-    # The interval of two seeds is wider than all others together, and leaves the picture.
-    ends = np.abs(
-        [sign * half + middle for gaps in found.values() for middle, half in gaps.values() for sign in (-1, 1)]
+    figure, panels = plt.subplots(
+        1,
+        len(found),
+        figsize=(3 + 3.5 * len(found), 1.2 + 0.3 * len(rows)),
+        layout="constrained",
+        sharey=True,
+        squeeze=False,
     )
-    axes.set_xlim(*np.multiply((-1.1, 1.1), np.quantile(ends, 0.95)))
-    axes.set(yticks=range(len(rows)), yticklabels=rows, xlabel="difference to the first row, 95 % interval")
-    axes.invert_yaxis()
-    figure.legend(loc="outside upper center", ncols=len(found), fontsize="small")
+    for axes, (title, gaps) in zip(panels[0], found.items(), strict=True):
+        middle, half, seeds = np.array(list(gaps.values())).T
+        axes.errorbar(middle, [rows.index(name) for name in gaps], xerr=half, fmt="o")
+        axes.axvline(0, color="0.6", linewidth=1)
+        # The interval of two seeds is wider than all others together, and leaves the picture.
+        sure = seeds > 2 if (seeds > 2).any() else seeds > 0
+        end = 1.1 * (np.abs(middle) + half)[sure].max()
+        axes.set_title(title, fontsize="medium")
+        axes.set_xlim(-end, end)
+    panels[0][0].set(yticks=range(len(rows)), yticklabels=rows)
+    panels[0][0].invert_yaxis()
+    figure.supxlabel("difference to the first row, 95 % interval")
     plt.savefig(out, dpi=100)
     plt.close(figure)
 
