@@ -257,9 +257,8 @@ def _draw_differences(found: dict[str, dict[str, tuple[float, float, int]]], out
         middle, half, seeds = np.array(list(gaps.values())).T
         axes.errorbar(middle, [rows.index(name) for name in gaps], xerr=half, fmt="o")
         axes.axvline(0, color="0.6", linewidth=1)
-        # The interval of two seeds is wider than all others together, and leaves the picture.
-        sure = seeds > 2 if (seeds > 2).any() else seeds > 0
-        end = 1.1 * (np.abs(middle) + half)[sure].max()
+        # The interval of two seeds is wider than all others together, and leaves the picture; no point does.
+        end = 1.1 * (np.abs(middle) + np.where(seeds > 2, half, 0)).max()
         axes.set_title(title, fontsize="medium")
         axes.set_xlim(-end, end)
     panels[0][0].set(yticks=range(len(rows)), yticklabels=rows)
