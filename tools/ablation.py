@@ -242,13 +242,20 @@ def _make_data(study: Study, runs: Iterable[Run], options: argparse.Namespace) -
         if name not in needed:
             continue
         root = Path(root_of(data, options) or "")
-        if data.simulate and name not in options.data and not (root / "kitti_infos_val.pkl").exists():
-            _simulate(root, **data.simulate)
+        if data.simulate and name not in options.data:
+            _simulate_once(root, data.simulate)
         if root_of(data, options) and root.is_dir():
             roots[name] = root.absolute()
         else:
             print(f"ablation: no data set {name}, nothing is trained or tested on it; --data {name}=DIR names it")
     return roots
+
+
+def _simulate_once(root: Path, settings: dict[str, Any]) -> None:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_suffix(".lock")):  # a second process of the study waits for the data
+        if not (root / "kitti_infos_val.pkl").exists():
+            _simulate(root, **settings)
 
 
 def _simulate(root: Path, scans: int, held: int, seed: int, images: bool) -> None:

@@ -3,7 +3,8 @@
 import json
 import shutil
 import subprocess
-from concurrent.futures import Future
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -203,6 +204,22 @@ def test_a_run_that_another_process_works_on_is_left_alone(run, tmp_path):
     assert not (folder / "run.json").exists()
     assert "4 of 5 runs are done" in (tmp_path / "page.md").read_text()
     assert "5 of 5 runs are done" in run("--data", data)
+
+
+def test_two_processes_simulate_a_data_set_once(tmp_path, monkeypatch):
+    simulated = []
+
+    def simulate(root, scans):
+        simulated.append(scans)
+        time.sleep(0.2)  # while the other one arrives
+        root.mkdir()
+        (root / "kitti_infos_val.pkl").touch()
+
+    monkeypatch.setattr(ablation, "_simulate", simulate)
+    with ThreadPoolExecutor(2) as threads:
+        started = [threads.submit(ablation._simulate_once, tmp_path / "out" / "train", {"scans": 3}) for _ in range(2)]
+        assert [future.result() for future in started] == [None, None]
+    assert simulated == [3]
 
 
 def test_runs_of_other_settings_are_not_mixed(run, tmp_path):
