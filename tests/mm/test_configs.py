@@ -123,10 +123,10 @@ def test_confidences_that_rank_have_no_threshold_and_the_score_of_their_anchor_b
 def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     path = CONFIGS / detector / f"{detector}_kitti-car_small.py"
     weights = {
-        loss: (loss_cls.get("end", loss_cls).get("loss_weight", 1.0), head.get("proposal_score_thr"))
-        for loss in ("rankdet", "rankdet-paper", "dr", "dr-paper")
+        loss: (loss_cls.get("loss_weight", 1.0), loss_cls.get("iou_weight", 1.0), head.get("proposal_score_thr"))
+        for loss in ("rankdet", "rankdet-blend", "rankdet-paper", "dr", "dr-paper")
         for head in [configs.load_config(str(path), loss).model.bbox_head]
-        for loss_cls in [head.loss_cls]
+        for loss_cls in [head.loss_cls.get("end", head.loss_cls)]
     }
     hooks = [
         configs.load_config(str(path), loss).custom_hooks[-1] for loss in ("rankdet", "rankdet-class", "rankdet-blend")
@@ -134,10 +134,11 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     assert [(hook.get("begin"), hook.get("end")) for hook in hooks] == [(None, None), (None, None), (0.25, 0.75)]
     threshold = 0.6 if detector == "sassd" else None
     assert weights == {
-        "rankdet": (0.25, None),
-        "rankdet-paper": (1.0, None),
-        "dr": (0.1, threshold),
-        "dr-paper": (1.0, threshold),
+        "rankdet": (0.1, 10.0, None),
+        "rankdet-blend": (0.1, 10.0, None),
+        "rankdet-paper": (1.0, 1.0, None),
+        "dr": (0.1, 1.0, threshold),
+        "dr-paper": (1.0, 1.0, threshold),
     }
     bounds = [
         configs.load_config(str(path), loss).model.bbox_head.loss_cls.get("max_weight")

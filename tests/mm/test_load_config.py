@@ -104,7 +104,7 @@ def test_a_loss_inside_a_config_is_what_the_command_puts_in(tmp_path):
         assert inside[key] == put_in[key]
     options = 'model = _base_.loss_rankdet.model\nmodel.bbox_head.loss_cls.end.update(mining="ohem")'
     changed = load_config(write(tmp_path, options)).model.bbox_head.loss_cls
-    end = {"type": "lidar_rank.RankDetLoss", "loss_weight": 0.25, "mining": "ohem"}
+    end = {"type": "lidar_rank.RankDetLoss", "loss_weight": 0.1, "iou_weight": 10.0, "mining": "ohem"}
     assert changed == {**put_in.model.bbox_head.loss_cls, "end": end}
     other = load_config(inside.filename, "dr")
     dr = load_config(str(SMALL), "dr").model.bbox_head.loss_cls

@@ -2,8 +2,8 @@
 
     python tools/studies/plot_weight_rule.py work_dirs/ablation_3d [OUT.png]
 
-reads the runs of `python tools/ablation.py 3d --phase tune` that changed nothing but the weight of the classification
-loss, and measures gradients with the weights that focal loss trained in that phase. It prints a table, and draws the AP
+reads the runs of `python tools/ablation.py 3d --phase tune` that differ in nothing but the weight of the classification
+loss, and measures gradients with the weights of the study's second/focal, seed 0. It prints a table, and draws the AP
 of each loss over its weight, as a multiple of the weight at which its gradient equals that of focal loss.
 """
 
@@ -12,7 +12,7 @@ import os
 import sys
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
@@ -24,24 +24,33 @@ SCORE = "kitti/Car/3d/R40/moderate"
 BATCHES = 50
 
 
-def weight_of(options: dict[str, Any]) -> float | None:
-    """The weight of the classification loss in the options of a run; None if it set anything else of the losses."""
+class Settings(NamedTuple):
+    """What the runs of a curve share: a loss, and its options other than the weight."""
+
+    loss: str
+    options: tuple[tuple[str, Any], ...]
+
+    def __str__(self) -> str:
+        return ", ".join([self.loss, *(f"{key.rpartition('.')[2]} {value:g}" for key, value in self.options)])
+
+
+def weight_of(options: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
+    """The weight of the classification loss in the options of a run, None if they do not set it, and its others."""
     own = {key: value for key, value in options.items() if ".loss_" in key}
-    if len(own) != 1:
-        return None
-    key, value = next(iter(own.items()))
-    return value if key.endswith("loss_weight") and ".loss_cls." in key and ".losses." not in key else None
+    weights = [key for key in own if key.endswith("loss_weight") and ".loss_cls." in key and ".losses." not in key]
+    return (own.pop(weights[0]), own) if len(weights) == 1 else (None, own)
 
 
-def tuned(study: Path) -> dict[str, dict[float, float]]:
+def tuned(study: Path) -> dict[Settings, dict[float, float]]:
     """AP of the runs of each loss by weight."""
-    found: dict[str, dict[float, float]] = defaultdict(dict)
+    found: dict[Settings, dict[float, float]] = defaultdict(dict)
     for path in sorted(study.glob("tune/*/*/*/0/run.json")):
         run, result = json.loads(path.read_text()), path.with_name("result.json")
-        weight = weight_of(run["options"])
+        weight, others = weight_of(run["options"])
         if run["loss"] and weight is not None and result.exists():
-            found[run["loss"]][weight] = json.loads(result.read_text())[run["data"]]["metrics"][SCORE]
-    return {loss: dict(sorted(runs.items())) for loss, runs in found.items() if len(runs) > 1}
+            ap = json.loads(result.read_text())[run["data"]]["metrics"][SCORE]
+            found[Settings(run["loss"], tuple(sorted(others.items())))].setdefault(weight, ap)
+    return {settings: dict(sorted(runs.items())) for settings, runs in found.items() if len(runs) > 1}
 
 
 def main() -> None:
@@ -50,22 +59,23 @@ def main() -> None:
 
     study, out = Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else OUT
     os.environ["KITTI_ROOT"] = str(study / "train")
-    focal = study / "tune" / "second" / "focal" / "0" / "0"
+    focal = study / "second" / "focal" / "0"
     checkpoint = focal / Path((focal / "last_checkpoint").read_text().strip()).name
     config = str(config_folder() / json.loads((focal / "run.json").read_text())["config"])
     mpl.use("Agg")
     _, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     print("| loss | weight for equal gradients | best weight | its AP | AP at the other weights |")
     print("| --- | ---: | ---: | ---: | --- |")
-    for loss, runs in tuned(study).items():
-        options = {"train_dataloader.num_workers": 0}
+    for settings, runs in tuned(study).items():
+        options = {"train_dataloader.num_workers": 0, **dict(settings.options)}
+        where = str(study / "gradients")
         found = running.tune_weight(
-            config, str(checkpoint), loss=loss, batches=BATCHES, work_dir=str(study / "gradients"), options=options
+            config, str(checkpoint), loss=settings.loss, batches=BATCHES, work_dir=where, options=options
         )
         best = max(runs, key=lambda weight: runs[weight])
         others = ", ".join(f"{weight:g}: {ap:.1f}" for weight, ap in runs.items() if weight != best)
-        print(f"| `{loss}` | {found.weight:.2g} | {best:g} | {runs[best]:.1f} | {others} |", flush=True)
-        axes.plot([weight / found.weight for weight in runs], runs.values(), "o-", label=loss)
+        print(f"| {settings} | {found.weight:.2g} | {best:g} | {runs[best]:.1f} | {others} |", flush=True)
+        axes.plot([weight / found.weight for weight in runs], runs.values(), "o-", label=str(settings))
     axes.axvline(1, color="0.6", linewidth=1)
     axes.set_xscale("log")
     axes.set_xticks(ticks := [0.25, 0.5, 1, 2, 4], labels=[f"{tick:g}" for tick in ticks])
