@@ -296,8 +296,12 @@ def _tuning(study: Study, tuning: Sequence["Run"]) -> str:
 
 
 def _words(options: dict[str, Any]) -> str:
-    """Settings, each by the last word of its name."""
-    return ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in options.items()) or "as in the config"
+    """Settings, those of the model by what follows the name of its head, and others by their last word."""
+
+    def word(key: str) -> str:
+        return key.split(".", 2)[2] if key.startswith("model.") else key.rpartition(".")[2]
+
+    return ", ".join(f"{word(key)} {value}" for key, value in options.items()) or "as in the config"
 
 
 def _commands(study: Study, runs: Sequence["Run"], options: argparse.Namespace) -> str:

@@ -279,6 +279,13 @@ def test_tuning_tries_every_trial_and_the_final_runs_take_the_best(run, tmp_path
     assert "| second/dr | w 1.0: 49.0; w 0.1: **49.9** |" in page
 
 
+def test_trials_name_the_loss_whose_weight_they_set():
+    head = "model.bbox_head"
+    weights = {f"{head}.loss_cls.end.loss_weight": 0.25, f"{head}.loss_bbox.loss_weight": 4.0}
+    named = ablation_page._words({**weights, "optim_wrapper.optimizer.lr": 0.004})
+    assert named == "loss_cls.end.loss_weight 0.25, loss_bbox.loss_weight 4.0, lr 0.004"
+
+
 def test_tuning_may_test_on_other_frames_of_a_data_set(run, tmp_path, monkeypatch):
     table = tmp_path / "studies.toml"
     text = TUNED.replace('data = "train"\ntests = ["test"]', 'data = "train"').replace(
