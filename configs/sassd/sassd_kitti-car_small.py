@@ -63,7 +63,7 @@ loss_diou = loss_odiou = loss_iou_balanced_paper = loss_iou_balanced
 per_box = dict(
     losses=[
         dict(type="lidar_rank.SmoothL1Loss", beta=1.0 / 9.0, loss_weight=2.0, reduction="none"),
-        dict(type="lidar_rank.RotatedIoULoss", kind="iou", loss_weight=0.5, reduction="none"),
+        dict(type="lidar_rank.RotatedIoULoss", kind="iou", reduction="none"),
     ]
 )
 loss_box_iou = dict(model=dict(bbox_head=dict(loss_bbox=per_box)))

@@ -140,6 +140,12 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "dr": (0.1, 1.0, threshold),
         "dr-paper": (1.0, 1.0, threshold),
     }
+    both = configs.load_config(str(path), "focal-rankdet-iou+box-iou").model.bbox_head
+    added = [loss.losses[1] for loss in (both.loss_cls, both.loss_bbox)]
+    assert [(loss.type, loss.get("loss_weight", 1.0)) for loss in added] == [
+        ("lidar_rank.IoURankingLoss", 0.5),
+        ("lidar_rank.RotatedIoULoss", 1.0),
+    ]
     bounds = [
         configs.load_config(str(path), loss).model.bbox_head.loss_cls.get("max_weight")
         for loss in ("ghm-c", "ghm-c-paper")
