@@ -124,7 +124,7 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     path = CONFIGS / detector / f"{detector}_kitti-car_small.py"
     weights = {
         loss: (loss_cls.get("loss_weight", 1.0), loss_cls.get("iou_weight", 1.0), head.get("proposal_score_thr"))
-        for loss in ("rankdet", "rankdet-blend", "rankdet-paper", "dr", "dr-paper")
+        for loss in ("rankdet", "rankdet-blend", "rankdet-paper", "dr", "dr-after-focal", "dr-paper")
         for head in [configs.load_config(str(path), loss).model.bbox_head]
         for loss_cls in [head.loss_cls.get("end", head.loss_cls)]
     }
@@ -138,6 +138,7 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "rankdet-blend": (0.1, 10.0, None),
         "rankdet-paper": (1.0, 1.0, None),
         "dr": (0.1, 1.0, threshold),
+        "dr-after-focal": (0.1, 1.0, None),
         "dr-paper": (1.0, 1.0, threshold),
     }
     both = configs.load_config(str(path), "focal-rankdet-iou+box-iou").model.bbox_head
