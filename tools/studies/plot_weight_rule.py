@@ -67,7 +67,8 @@ def main() -> None:
     print("| loss | weight for equal gradients | best weight | its AP | AP at the other weights |")
     print("| --- | ---: | ---: | ---: | --- |")
     for settings, runs in tuned(study).items():
-        options = {"train_dataloader.num_workers": 0, **dict(settings.options)}
+        own = {key: value for key, value in settings.options if ".loss_cls." in key}  # the focal run has other boxes
+        options = {"train_dataloader.num_workers": 0, **own}
         where = str(study / "gradients")
         found = running.tune_weight(
             config, str(checkpoint), loss=settings.loss, batches=BATCHES, work_dir=where, options=options
