@@ -31,7 +31,8 @@ class Settings(NamedTuple):
     options: tuple[tuple[str, Any], ...]
 
     def __str__(self) -> str:
-        return ", ".join([self.loss, *(f"{key.rpartition('.')[2]} {value:g}" for key, value in self.options)])
+        words = (f"{'box ' * ('.loss_bbox.' in key)}{key.rpartition('.')[2]} {value:g}" for key, value in self.options)
+        return ", ".join([self.loss, *words])
 
 
 def weight_of(options: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
@@ -63,7 +64,7 @@ def main() -> None:
     checkpoint = focal / Path((focal / "last_checkpoint").read_text().strip()).name
     config = str(config_folder() / json.loads((focal / "run.json").read_text())["config"])
     mpl.use("Agg")
-    _, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
+    _, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
     print("| loss | weight for equal gradients | best weight | its AP | AP at the other weights |")
     print("| --- | ---: | ---: | ---: | --- |")
     for settings, runs in tuned(study).items():
@@ -82,7 +83,7 @@ def main() -> None:
     axes.set_xticks(ticks := [0.25, 0.5, 1, 2, 4], labels=[f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
     axes.set(xlabel="weight / weight for equal gradients", ylabel="3D AP@0.7, moderate")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(1, 1))
     plt.savefig(out, dpi=100)
 
 
