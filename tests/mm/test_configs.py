@@ -138,7 +138,7 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "rankdet-blend": (0.1, 10.0, None),
         "rankdet-paper": (1.0, 1.0, None),
         "dr": (0.1, 1.0, threshold),
-        "dr-after-focal": (0.1, 1.0, None),
+        "dr-after-focal": (0.25, 1.0, None),
         "dr-paper": (1.0, 1.0, threshold),
     }
     both = configs.load_config(str(path), "focal-rankdet-iou+box-iou").model.bbox_head

@@ -122,7 +122,8 @@ def test_a_loss_that_does_not_fit_is_refused_with_those_that_do(tmp_path):
     ssd = str(CONFIGS / "ssd" / "ssd300_coco.py")
     with pytest.raises(ValueError, match=r"ssd300_coco\.py does not take the loss 'dr': it takes iou-balanced$"):
         load_config(ssd, "dr")
-    with pytest.raises(ValueError, match=r"does not take the loss 'd': it takes alrp, ap, .*, dr-paper, focal, "):
+    taken = "alrp, ap, .*, dr, dr-after-focal, dr-paper, focal, "
+    with pytest.raises(ValueError, match=f"does not take the loss 'd': it takes {taken}"):
         load_config(str(SMALL), "d")
     path = tmp_path / "none.py"
     path.write_text("loss_weight = 2.0\nmodel = dict()\n")

@@ -32,7 +32,8 @@ def test_weight_rule_reads_runs_that_differ_in_the_weight_alone(tmp_path):
 
     weight, share = f"{CLS}.end.loss_weight", f"{CLS}.end.iou_weight"
     run("rankdet", 0, {weight: 0.5, "train_cfg.max_epochs": 3}, 78.9)
-    run("rankdet", 1, {weight: 0.25}, 80.7)
+    run("rankdet", 1, {weight: 0.25, "train_cfg.max_epochs": 3}, 80.7)
+    run("rankdet", 4, {weight: 0.1, "train_cfg.max_epochs": 3, "custom_hooks.2.begin": 0.25}, 84.6)
     run("rankdet", 2, {weight: 0.25, f"{BOX}.loss_weight": 4.0}, 81.4)
     run("rankdet", 3, {weight: 0.1}, None)
     run("rankdet-share", 0, {weight: 0.25, share: 4.0}, 84.7)

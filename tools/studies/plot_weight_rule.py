@@ -31,15 +31,16 @@ class Settings(NamedTuple):
     options: tuple[tuple[str, Any], ...]
 
     def __str__(self) -> str:
-        words = (f"{'box ' * ('.loss_bbox.' in key)}{key.rpartition('.')[2]} {value:g}" for key, value in self.options)
+        own = [(key, value) for key, value in self.options if ".loss_" in key]
+        words = (f"{'box ' * ('.loss_bbox.' in key)}{key.rpartition('.')[2]} {value:g}" for key, value in own)
         return ", ".join([self.loss, *words])
 
 
 def weight_of(options: dict[str, Any]) -> tuple[float | None, dict[str, Any]]:
     """The weight of the classification loss in the options of a run, None if they do not set it, and its others."""
-    own = {key: value for key, value in options.items() if ".loss_" in key}
-    weights = [key for key in own if key.endswith("loss_weight") and ".loss_cls." in key and ".losses." not in key]
-    return (own.pop(weights[0]), own) if len(weights) == 1 else (None, own)
+    others = dict(options)
+    weights = [key for key in others if key.endswith("loss_weight") and ".loss_cls." in key and ".losses." not in key]
+    return (others.pop(weights[0]), others) if len(weights) == 1 else (None, others)
 
 
 def tuned(study: Path) -> dict[Settings, dict[float, float]]:
@@ -49,8 +50,8 @@ def tuned(study: Path) -> dict[Settings, dict[float, float]]:
         run, result = json.loads(path.read_text()), path.with_name("result.json")
         weight, others = weight_of(run["options"])
         if run["loss"] and weight is not None and result.exists():
-            ap = json.loads(result.read_text())[run["data"]]["metrics"][SCORE]
-            found[Settings(run["loss"], tuple(sorted(others.items())))].setdefault(weight, ap)
+            settings = Settings(run["loss"], tuple(sorted(others.items())))
+            found[settings][weight] = json.loads(result.read_text())[run["data"]]["metrics"][SCORE]
     return {settings: dict(sorted(runs.items())) for settings, runs in found.items() if len(runs) > 1}
 
 

@@ -49,5 +49,5 @@ loss_focal_rankdet_iou = dict(
 # There focal loss gave way at once, and no seed lost its cars.
 at_once = dict(custom_hooks=[dict(type="lidar_rank.WarmUpHook")])
 loss_rankdet = dict(tuned, **at_once)
-loss_dr_after_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.1)))), **at_once)
+loss_dr_after_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.25)))), **at_once)
 loss_rankdet_no_iou = loss_rankdet_global = loss_rankdet_class = at_once
