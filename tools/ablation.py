@@ -74,7 +74,7 @@ class Run:
     @property
     def settings(self) -> dict[str, Any]:
         """What decides the numbers of a run, as JSON gives it back."""
-        row = {key: value for key, value in asdict(self.row).items() if key not in ("tests", "seeds", "trials")}
+        row = {key: value for key, value in asdict(self.row).items() if key not in ("tests", "seeds", "trials", "kept")}
         digest = config_digest(self.row.config, self.row.loss, json.dumps(self.row.options))
         settings: dict[str, Any] = json.loads(
             json.dumps({**row, "simulate": self.data.simulate, "config_digest": digest})

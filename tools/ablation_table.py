@@ -59,6 +59,7 @@ class Row:
         options: Settings of all its runs, as ``--cfg-options`` takes them.
         trials: Settings that tuning tries.
         tuned_as: Row whose tuned settings it takes, in place of trials of its own.
+        kept: Names of options that the tuned settings leave as they are: those of its variant.
         start: Row whose weights of the same seed it starts from.
         tests_of: Row whose weights of the same seed it tests, in place of training.
     """
@@ -72,6 +73,7 @@ class Row:
     options: dict[str, Any] = field(default_factory=dict, hash=False)
     trials: tuple[dict[str, Any], ...] = field(default=(), hash=False)
     tuned_as: str | None = None
+    kept: tuple[str, ...] = ()
     start: str | None = None
     tests_of: str | None = None
 
@@ -86,8 +88,8 @@ class Row:
         return [os.path.relpath(config_folder() / self.config), *(["--loss", self.loss] if self.loss else [])]
 
     def with_options(self, options: dict[str, Any]) -> "Row":
-        """The row with further settings."""
-        return replace(self, options={**self.options, **options})
+        """The row with further settings, such as those of a trial."""
+        return replace(self, options={**self.options, **options, **{key: self.options[key] for key in self.kept}})
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,7 @@ def _entries_of_variants(rows: dict[str, Any], variants: list[dict[str, Any]]) -
                 raise ValueError(f"variant {variant['name']}: there is a row {new} already")
             entry = {"tuned_as": name, **{key: value for key, value in source.items() if key != "trials"}, **own}
             entry["options"] = {**source.get("options", {}), **own.get("options", {})}
+            entry["kept"] = (*source.get("kept", ()), *own.get("options", {}))
             if variant.get("same_weights"):
                 entry["tests_of"] = name
             made[new] = entry

@@ -475,6 +475,7 @@ def test_variants_repeat_rows_with_their_settings():
     assert (late.start, late.data, late.options, late.tests_of) == ("second/focal", "test", {"lr": 0.1}, None)
     cut = rows["cut/dr"]
     assert (cut.tuned_as, cut.tests_of, cut.options) == ("second/dr", "late/dr", {"lr": 0.1, "t": 0.5})
+    assert cut.with_options({"lr": 9.0, "t": 9.0, "w": 2.0}).options == {"lr": 0.1, "t": 0.5, "w": 2.0}
 
 
 @pytest.mark.parametrize(
