@@ -5,7 +5,12 @@ _base_ = [
     "../_base_/models/anchor3d.py",
     "../_base_/data/kitti_scans.py",
 ]
-model = dict(type="lidar_rank.VoxelNet", bbox_head=_base_.anchor_head, train_cfg=dict(assigner=_base_.car_assigner))
+model = dict(
+    type="lidar_rank.VoxelNet",
+    bbox_head=_base_.anchor_head,
+    train_cfg=dict(assigner=_base_.car_assigner),
+    test_cfg=_base_.anchor_test,
+)
 
 # Objects are pasted at their own height: prepared roots hold no ground planes. The host's top-level db_sampler is not
 # used, since the host's three classes have been merged into it.

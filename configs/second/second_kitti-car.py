@@ -5,7 +5,12 @@ _base_ = [
     "../_base_/models/anchor3d.py",
     "../_base_/data/kitti_scans.py",
 ]
-model = dict(type="lidar_rank.VoxelNet", bbox_head=_base_.anchor_head, train_cfg=dict(assigner=_base_.car_assigner))
+model = dict(
+    type="lidar_rank.VoxelNet",
+    bbox_head=_base_.anchor_head,
+    train_cfg=dict(assigner=_base_.car_assigner),
+    test_cfg=_base_.anchor_test,
+)
 
 paste = dict(type="ObjectSample", db_sampler=dict(_base_.db_sampler, **_base_.kitti_database))
 train_pipeline = [paste if step.type == "ObjectSample" else step for step in _base_.train_pipeline]

@@ -119,6 +119,14 @@ def test_confidences_that_rank_have_no_threshold_and_the_score_of_their_anchor_b
     assert (model.test_cfg.score_thr, model.test_cfg.ranked_by) == (0.0, "both")
 
 
+@pytest.mark.parametrize(
+    "name", ["second/second_kitti-car", "second/second_kitti-3class", "pointpillars/pointpillars_kitti-car"]
+)
+def test_anchors_keep_boxes_whose_ranking_score_is_low(name: str):
+    test = configs.load_config(str(CONFIGS / f"{name}.py"), "rankdet").model.test_cfg
+    assert (test.score_thr, test.nms_thr, test.max_num) == (0.01, 0.01, 50)  # the host's score_thr is 0.1
+
+
 @pytest.mark.parametrize("detector", ["second", "sassd", "pointpillars"])
 def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     path = CONFIGS / detector / f"{detector}_kitti-car_small.py"
