@@ -440,7 +440,8 @@ def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], opti
     metrics = {key: study.scale * value for key, value in analysed.diagnosis.metrics.items()}
     metrics |= {f"reversed/{kind}": 100 * count.ratio for kind, count in vars(analysed.diagnosis.pairs).items()}
     metrics["score_iou_correlation"] = 100 * analysed.diagnosis.score_iou_correlation
-    metrics["if_ranked_by_overlap"] = measure(analysed.results)[study.score.split("/")[1]].best_ap_percent
+    measures = measure(analysed.results)[study.score.split("/")[1]]
+    metrics |= {"all_points": measures.all_point_ap_percent, "if_ranked_by_overlap": measures.best_ap_percent}
     return {"metrics": metrics, "resampled": resampled_scores(analysed.results, study)}
 
 

@@ -1,4 +1,4 @@
-"""From counts to average precision: precision at 41 recalls, and its mean over 11 or 40 of them."""
+"""From counts to average precision: precision at 41 recalls and its mean over 11 or 40 of them, or at every recall."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -67,6 +67,22 @@ def precision_curve(matcher: Matcher, sampling: str) -> PrecisionCurve:
 def average(samples: Float64[ndarray, "41"]) -> dict[str, float]:
     """Average precision in percent: ``"R11"`` over recall 0, 0.1, ..., 1, ``"R40"`` over 1/40, 2/40, ..., 1."""
     return {name: 100 * float(samples[chosen].mean()) for name, chosen in RECALL_SAMPLES.items()}
+
+
+def all_point_ap(matcher: Matcher) -> float:
+    """Average precision in percent at every recall: the area below the interpolated curve, as in PASCAL VOC since 2010.
+
+    R40 changes by up to 2.5 when the highest of its recalls is just reached or just missed; this hardly changes.
+
+    Args:
+        matcher: Of one class, difficulty and metric.
+    """
+    counts = matcher.counts(np.unique(matcher.true_positive_scores())[::-1].copy())
+    precision = counts.true_positives / np.maximum(counts.true_positives + counts.false_positives, 1)
+    recall = counts.true_positives / max(matcher.num_objects, 1)
+    by_recall = np.argsort(recall, kind="stable")  # a lower threshold can find fewer: boxes are matched anew at each
+    best_from_here = np.maximum.accumulate(precision[by_recall][::-1])[::-1]
+    return 100 * float(np.diff(recall[by_recall], prepend=0.0) @ best_from_here)
 
 
 def _best_from_here(right: Num[ndarray, " threshold"], positives: Num[ndarray, " threshold"]) -> Float64[ndarray, "41"]:

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy import ndarray
 
-from lidar_rank.evaluation.average_precision import PrecisionCurve, average, precision_curve
+from lidar_rank.evaluation.average_precision import PrecisionCurve, all_point_ap, average, precision_curve
 from lidar_rank.evaluation.matching import Matcher
 from lidar_rank.evaluation.overlaps import Overlaps, compute_overlaps
 from lidar_rank.evaluation.rules import METRICS, detection_roles, is_named, object_roles
@@ -47,12 +47,14 @@ class ClassMeasures:
     Attributes:
         curve: Precision over recall.
         ap_percent: R40.
+        all_point_ap_percent: AP at every recall.
         best_ap_percent: R40 of the same boxes if they were ranked by their true overlap.
         by_distance: In 3D alone.
     """
 
     curve: PrecisionCurve
     ap_percent: float
+    all_point_ap_percent: float
     best_ap_percent: float
     by_distance: tuple[BandAP, ...]
 
@@ -106,7 +108,8 @@ def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> Cla
     own = curve(of_objects, of_detections, scores, results.sampling)
     true_overlap = _true_overlap(overlaps, metric, of_objects != NO_ROLE, len(results.detections))
     best = curve(of_objects, of_detections, true_overlap, results.sampling)
-    return ClassMeasures(own, _ap(own), _ap(best), tuple(by_distance))
+    every_recall = all_point_ap(Matcher(overlaps, metric, overlap, of_objects, of_detections, scores))
+    return ClassMeasures(own, _ap(own), every_recall, _ap(best), tuple(by_distance))
 
 
 def _ignored_outside(

@@ -5,11 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from mmdet.evaluation.functional import average_precision
 from mmdet3d.structures import LiDARInstance3DBoxes
 
-from lidar_rank.kitti import prepare_kitti, read_calibration, read_kitti_results
+from lidar_rank.kitti import join_frames, prepare_kitti, read_calibration, read_kitti_results
 from lidar_rank.mm.metrics import KittiAP
+from lidar_rank.page import Results
+from lidar_rank.page.measures import measure
 from tests.kitti.roots import IMAGE_SIZE, add_test_split, make_root
+from tests.page.cases import image_table
 
 AHEAD = [10.0, 0.0, -1.08, 3.9, 1.6, 1.5, 0.0]  # the easy car of frame 000000
 
@@ -93,3 +97,29 @@ def test_annotation_file_of_another_set_is_named(root):
     metric = KittiAP(str(root), "kitti_infos_val.pkl")
     with pytest.raises(ValueError, match=r"kitti_infos_val\.pkl has no frame 000001: give KittiAP the ann_file"):
         evaluate(metric, prediction(root / "training/velodyne_reduced/000001.bin", AHEAD))
+
+
+def test_ap_at_every_recall_is_that_of_the_host():
+    rng = np.random.default_rng(0)
+    names = [f"{number:06d}" for number in range(300)]
+    is_found, scores = rng.random(len(names)) < 0.7, rng.random((len(names), 2))
+    scores[is_found, 0] += 0.3 * rng.random(is_found.sum())
+    scores = np.round(scores, 3)  # some are equal
+    # In each image one box lies on the object, or beside it, and another lies elsewhere.
+    true_boxes = [image_table(name, ["cell"], [[0, 0, 10, 10]], None) for name in names]
+    found_boxes = [
+        image_table(name, ["cell"] * 2, [[0, 0, 10, 10] if found else [30, 0, 40, 10], [20, 20, 30, 30]], list(pair))
+        for name, found, pair in zip(names, is_found, scores, strict=True)
+    ]
+    files = tuple(Path(name) for name in names)
+    tables = join_frames(true_boxes), join_frames(found_boxes)
+    measured = measure(Results(files, False, False, {"cell": 0.5}, "official", *tables))["cell"]
+
+    is_true = np.stack([is_found, np.zeros(len(names), bool)], axis=1)
+    thresholds = np.unique(scores)[::-1]
+    true = np.array([(is_true & (scores >= threshold)).sum() for threshold in thresholds])
+    positives = np.array([(scores >= threshold).sum() for threshold in thresholds])
+    area = average_precision(true / len(names), true / positives, "area")
+    assert measured.all_point_ap_percent == pytest.approx(100 * area, abs=1e-4)
+    assert measured.ap_percent == pytest.approx(100 * area, abs=2.5)
+    assert measured.ap_percent != pytest.approx(100 * area, abs=0.05)
