@@ -125,6 +125,7 @@ def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], opt
 
 def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], options: argparse.Namespace) -> str:
     done = [run for run in (*tuning, *runs) if run.result()]
+    planned = len(tuning) + sum(options.seeds or row.seeds for row in study.rows.values())
     timed = [run.result()["seconds"] for run in done if "seconds" in run.result()]
     hours = sum(timed) / 3600
     untimed = f", without {len(done) - len(timed)} that were not timed" if len(timed) < len(done) else ""
@@ -138,7 +139,7 @@ def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], 
 Differences are those to the first row of the detector: each seed of a row is compared with the same seed of the first.
 Their 95 % intervals cover the choice of seeds, by Student's distribution{frames}; one seed has none.
 
-{len(done)} of {len(runs) + len(tuning)} runs are done; their training took {hours:.1f} hours of one core{untimed}.
+{len(done)} of {planned} runs are done; their training took {hours:.1f} hours of one core{untimed}.
 The following does the others and writes this page anew:
 ```
 {tune}python tools/ablation.py {study.name}{given}
