@@ -431,7 +431,7 @@ def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> d
 
 def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], options: dict[str, Any]) -> dict[str, Any]:
     from lidar_rank.page import read_run
-    from lidar_rank.page.measures import measure
+    from lidar_rank.page.measures import measure, measure_every_recall
 
     found = run.folder / f"test_{data.name}" / "run.json"
     checkpoint = str(_weights(run))
@@ -440,8 +440,9 @@ def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], opti
     metrics = {key: study.scale * value for key, value in analysed.diagnosis.metrics.items()}
     metrics |= {f"reversed/{kind}": 100 * count.ratio for kind, count in vars(analysed.diagnosis.pairs).items()}
     metrics["score_iou_correlation"] = 100 * analysed.diagnosis.score_iou_correlation
-    measures = measure(analysed.results)[study.score.split("/")[1]]
-    metrics |= {"all_points": measures.all_point_ap_percent, "if_ranked_by_overlap": measures.best_ap_percent}
+    class_name = study.score.split("/")[1]
+    metrics["all_points"] = measure_every_recall(analysed.results, class_name)
+    metrics["if_ranked_by_overlap"] = measure(analysed.results)[class_name].best_ap_percent
     return {"metrics": metrics, "resampled": resampled_scores(analysed.results, study)}
 
 

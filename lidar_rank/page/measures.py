@@ -47,14 +47,12 @@ class ClassMeasures:
     Attributes:
         curve: Precision over recall.
         ap_percent: R40.
-        all_point_ap_percent: AP at every recall.
         best_ap_percent: R40 of the same boxes if they were ranked by their true overlap.
         by_distance: In 3D alone.
     """
 
     curve: PrecisionCurve
     ap_percent: float
-    all_point_ap_percent: float
     best_ap_percent: float
     by_distance: tuple[BandAP, ...]
 
@@ -63,6 +61,17 @@ def measure(results: Results) -> dict[str, ClassMeasures]:
     """Measure each class of a run that has frames; the metric is 3D IoU for scans and IoU for images."""
     overlaps = compute_overlaps(results.objects, results.detections)
     return {name: _measure_class(results, overlaps, name) for name in results.min_overlap}
+
+
+def measure_every_recall(results: Results, class_name: str) -> float:
+    """AP of a class in percent at every recall, see :func:`.all_point_ap`.
+
+    Each box that finds an object is a score threshold of its own, so that this takes longer than :func:`measure`.
+    """
+    overlaps = compute_overlaps(results.objects, results.detections)
+    of_objects, of_detections = roles(results, class_name, MODERATE)
+    overlap, scores = results.min_overlap[class_name], results.detections.score
+    return all_point_ap(Matcher(overlaps, _metric(results), overlap, of_objects, of_detections, scores))
 
 
 def roles(
@@ -82,11 +91,13 @@ def roles(
     return of_objects.astype(np.int8), of_detections.astype(np.int8)
 
 
+def _metric(results: Results) -> int:
+    return METRICS.index("3d" if results.is_3d else "bbox")
+
+
 def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> ClassMeasures:
     of_objects, of_detections = roles(results, class_name, MODERATE)
-    metric = METRICS.index("3d" if results.is_3d else "bbox")
-    overlap = results.min_overlap[class_name]
-    scores = results.detections.score
+    metric, overlap, scores = _metric(results), results.min_overlap[class_name], results.detections.score
 
     def curve(
         object_role: Int8[ndarray, " object"],
@@ -108,8 +119,7 @@ def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> Cla
     own = curve(of_objects, of_detections, scores, results.sampling)
     true_overlap = _true_overlap(overlaps, metric, of_objects != NO_ROLE, len(results.detections))
     best = curve(of_objects, of_detections, true_overlap, results.sampling)
-    every_recall = all_point_ap(Matcher(overlaps, metric, overlap, of_objects, of_detections, scores))
-    return ClassMeasures(own, _ap(own), every_recall, _ap(best), tuple(by_distance))
+    return ClassMeasures(own, _ap(own), _ap(best), tuple(by_distance))
 
 
 def _ignored_outside(

@@ -8,7 +8,7 @@ import pytest
 
 from lidar_rank.evaluation import evaluate_kitti
 from lidar_rank.kitti import join_frames
-from lidar_rank.page.measures import measure
+from lidar_rank.page.measures import measure, measure_every_recall
 from lidar_rank.page.run import Results
 from lidar_rank.page.verdicts import FALSE, FOUND, NOT_COUNTED, judge
 from tests.page.cases import FOUND as BOXES
@@ -86,11 +86,11 @@ def test_images_are_measured_by_their_boxes():
     results = Results(files, False, False, {"cell": 0.5}, "recall", join_frames(truth), join_frames(found))
     measures = measure(results)["cell"]
     assert (measures.ap_percent, measures.best_ap_percent, measures.by_distance) == (50, 100, ())
-    assert measures.all_point_ap_percent == pytest.approx(50)
+    assert measure_every_recall(results, "cell") == pytest.approx(50)
     assert judge(results).verdict[:3].tolist() == [FALSE, FOUND, NOT_COUNTED]
 
 
 def test_no_detections_are_no_error(folder):
     results = scan_results(folder, NAMES[:1], BOXES[:0], SCORES[:0])
-    assert measure(results)["Car"].best_ap_percent == measure(results)["Car"].all_point_ap_percent == 0
+    assert measure(results)["Car"].best_ap_percent == measure_every_recall(results, "Car") == 0
     assert len(judge(results).verdict) == 0
