@@ -107,7 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def show() -> None:
         done = sum(bool(run.result()) for run in runs)
-        print(f"ablation {study.name}: {done} of {len(runs)} runs of phase {options.phase} are done", flush=True)
+        planned = len(tuning) if options.phase == "tune" else study.num_final_runs(options.seeds)
+        print(f"ablation {study.name}: {done} of {planned} runs of phase {options.phase} are done", flush=True)
         record.keep((*tuning, *runs), options)
         if options.phase == "final":
             write_page(study, runs, tuning, options)

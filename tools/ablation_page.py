@@ -125,7 +125,7 @@ def write_page(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], opt
 
 def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], options: argparse.Namespace) -> str:
     done = [run for run in (*tuning, *runs) if run.result()]
-    planned = len(tuning) + sum(options.seeds or row.seeds for row in study.rows.values())
+    planned = len(tuning) + study.num_final_runs(options.seeds)
     timed = [run.result()["seconds"] for run in done if "seconds" in run.result()]
     hours = sum(timed) / 3600
     untimed = f", without {len(done) - len(timed)} that were not timed" if len(timed) < len(done) else ""

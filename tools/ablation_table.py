@@ -135,6 +135,10 @@ class Study:
         for row in rows:
             self._check(row)
 
+    def num_final_runs(self, seeds: int | None = None) -> int:
+        """How many final runs there will be once all rows are tuned, with this many seeds in place of the rows' own."""
+        return sum(seeds or row.seeds for row in self.rows.values())
+
     def _check(self, row: Row) -> None:
         where = f"study {self.name}, row {row.name}"
         for other in {row.tuned_as, row.start, row.tests_of} - {None}:

@@ -25,8 +25,8 @@ model = dict(
     test_cfg=dict(rpn=dict(max_per_img=300), rcnn=dict(score_thr=0.01)),
 )
 
-# The best weight of four trials on held-out blood cells; focal loss and DR loss of the proposals are best with those of
-# their papers (docs/results/ablation_2d.md).
+# The best weight of eight trials on held-out blood cells; focal loss and DR loss of the proposals are best with those
+# of their papers (docs/results/ablation_2d.md).
 loss_rpn_rankdet = dict(model=dict(rpn_head=dict(loss_cls=dict(end=dict(loss_weight=0.1)))))
 # On the scale of deltas that are divided by 0.1, not the authors' 0.02.
 loss_ghm_r = dict(model=dict(roi_head=dict(bbox_head=dict(loss_bbox=dict(mu=0.5)))))

@@ -389,13 +389,14 @@ def test_weights_that_are_needed_and_not_here_are_trained_again(run, tmp_path):
     assert not run.trained
 
 
-def test_final_runs_wait_for_their_tuning(run, tmp_path):
+def test_final_runs_wait_for_their_tuning(run, tmp_path, capsys):
     with pytest.raises(SystemExit, match=r"tuning of second/focal is not done .* --phase tune --rows second/focal"):
         run("--data", *roots(tmp_path), study="tuned")
     run("--phase", "tune", "--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
     page = run("--rows", "second/focal", "--data", *roots(tmp_path), study="tuned")
     assert run.tested == [("second/focal", "test")] * 2
     assert "4 of 10 runs are done" in page, "the final runs of rows without tuning are still to come"
+    assert "ablation tuned: 2 of 6 runs of phase final are done" in capsys.readouterr().out
 
 
 def test_a_choice_cannot_change_once_final_runs_are_there(run, tmp_path):
