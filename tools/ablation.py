@@ -30,7 +30,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean
@@ -415,19 +414,16 @@ def _check_begun(run: Run) -> None:
 
 def _measure(run: Run, study: Study, data: DataSet, roots: dict[str, Path]) -> dict[str, Any]:
     """Metrics of a data set's test frames in percent, shares of reversed pairs, and the score of resampled frames."""
-    folder, options = run.folder / f"test_{data.name}", {**run.row.options, **run.test_options}
+    options = {**run.row.options, **run.test_options}
     if not study.coco_files:
         return _analyze(run, study, data, roots, options)
-    from lidar_rank.mm import running
-
-    os.environ[data.variable] = str(roots[data.name])
-    options[study.coco_files] = str(folder / "coco")
-    config, checkpoint, loss = run.row.arguments[0], str(_weights(run)), run.row.loss
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "test.log").open("a") as log, redirect_stdout(log), redirect_stderr(log):
-        metrics = running.test(config, checkpoint, loss=loss, work_dir=str(folder), options=options)
-        resampled = resampled_coco_ap(folder / "coco.gt.json", folder / "coco.bbox.json", study.resampled)
-    return {"metrics": {key: study.scale * value for key, value in metrics.items()}, "resampled": resampled}
+    folder = run.folder / f"test_{data.name}"
+    words = options_as_words({**options, study.coco_files: str(folder / "coco")})
+    _lidar_rank(run, "test", str(_weights(run)), *words, roots=roots, data=data)
+    logged = json.loads(max(folder.glob("*/*.json")).read_text())  # mmengine names it after the time of the test
+    metrics = {name: study.scale * value for name, value in logged.items() if "/" in name}  # without times
+    resampled = resampled_coco_ap(folder / "coco.gt.json", folder / "coco.bbox.json", study.resampled)
+    return {"metrics": metrics, "resampled": resampled}
 
 
 def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], options: dict[str, Any]) -> dict[str, Any]:

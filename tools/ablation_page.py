@@ -2,6 +2,8 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -59,17 +61,19 @@ def resampled_coco_ap(truth: Path, found: Path, draws: int) -> list[float]:
     from pycocotools.coco import COCO  # comes with the host
     from pycocotools.cocoeval import COCOeval
 
-    objects = COCO(str(truth))
-    evaluation = COCOeval(objects, objects.loadRes(str(found)), "bbox")
-    evaluation.params.areaRng, evaluation.params.areaRngLbl, evaluation.params.maxDets = [[0, 1e10]], ["all"], [100]
-    evaluation.evaluate()
-    matches = np.array(evaluation.evalImgs, dtype=object).reshape(len(evaluation.params.catIds), -1)
     generator, scores = np.random.default_rng(0), []
-    for _ in range(draws):
-        evaluation.evalImgs = matches[:, generator.integers(matches.shape[1], size=matches.shape[1])].ravel().tolist()
-        evaluation.accumulate()
-        precision = evaluation.eval["precision"]
-        scores.append(round(100 * float(precision[precision >= 0].mean()), 3))
+    with redirect_stdout(StringIO()):  # pycocotools says at every draw what it does
+        objects = COCO(str(truth))
+        evaluation = COCOeval(objects, objects.loadRes(str(found)), "bbox")
+        evaluation.params.areaRng, evaluation.params.areaRngLbl, evaluation.params.maxDets = [[0, 1e10]], ["all"], [100]
+        evaluation.evaluate()
+        matches = np.array(evaluation.evalImgs, dtype=object).reshape(len(evaluation.params.catIds), -1)
+        for _ in range(draws):
+            drawn = generator.integers(matches.shape[1], size=matches.shape[1])
+            evaluation.evalImgs = matches[:, drawn].ravel().tolist()
+            evaluation.accumulate()
+            precision = evaluation.eval["precision"]
+            scores.append(round(100 * float(precision[precision >= 0].mean()), 3))
     return scores
 
 

@@ -519,6 +519,31 @@ def test_pairs_cancel_what_both_rows_share():
     assert ablation_page._gap(study, better, focal) == pytest.approx((1.5, 0.0))
 
 
+def test_a_test_on_images_has_the_metrics_of_its_own_log_in_percent(monkeypatch, tmp_path):
+    study = read_studies(ablation.STUDIES)["2d"]
+    data, row = study.data_sets["bccd"], study.rows["retinanet/dr"]
+    run = ablation.Run(row, 0, tmp_path, data, (data,), {"test_cfg.fast": True})
+    (tmp_path / "last_checkpoint").write_text("elsewhere/epoch_8.pth")
+    (old := tmp_path / "test_bccd/20261128_235959").mkdir(parents=True)
+    (old / "20261128_235959.json").write_text('{"coco/bbox_mAP": 0.1}')  # of a test that was killed
+    called = {}
+
+    def test(command, env, **_):
+        called.update(command=command, root=env["BCCD_ROOT"])
+        (new := tmp_path / "test_bccd/20261129_000000").mkdir()
+        (new / "20261129_000000.json").write_text('{"coco/bbox_mAP": 0.5, "time": 0.07}')
+
+    monkeypatch.setattr(ablation.subprocess, "run", test)
+    monkeypatch.setattr(ablation, "resampled_coco_ap", lambda truth, found, draws: [truth.name, found.name, draws])
+    measured = ablation._measure(run, study, data, {"bccd": tmp_path / "cells"})
+    assert measured == {"metrics": {"coco/bbox_mAP": 50.0}, "resampled": ["coco.gt.json", "coco.bbox.json", 200]}
+    assert called["root"] == str(tmp_path / "cells")
+    words = called["command"]
+    assert words[3:4] == ["test"]
+    assert {"--loss", "dr", str(tmp_path / "epoch_8.pth"), "test_cfg.fast=True"} < set(words)
+    assert f"test_evaluator.0.outfile_prefix={str(tmp_path / 'test_bccd/coco')!r}" in words
+
+
 @pytest.mark.mm
 def test_ap_of_drawn_images_is_that_of_a_set_that_has_them_as_often(tmp_path):
     from pycocotools.coco import COCO
