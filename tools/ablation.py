@@ -46,6 +46,7 @@ from tools.ablation_table import DataSet, Row, Study, config_digest, options_as_
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "tools" / "ablation.toml"
+PREPARED = "kitti_infos_val.pkl"  # what a test on a KITTI-format root reads first
 
 
 @dataclass(frozen=True)
@@ -245,6 +246,11 @@ def _make_data(study: Study, runs: Iterable[Run], options: argparse.Namespace) -
         if data.simulate and name not in options.data:
             _simulate_once(root, data.simulate)
         if root_of(data, options) and root.is_dir():
+            if data.variable == "KITTI_ROOT" and not (root / PREPARED).exists():
+                raise SystemExit(
+                    f"ablation: the data set {name}, {root}, is not prepared ({PREPARED} is missing): "
+                    f"lidar-rank create-data {root}"
+                )
             roots[name] = root.absolute()
         else:
             print(f"ablation: no data set {name}, nothing is trained or tested on it; --data {name}=DIR names it")
@@ -254,7 +260,7 @@ def _make_data(study: Study, runs: Iterable[Run], options: argparse.Namespace) -
 def _simulate_once(root: Path, settings: dict[str, Any]) -> None:
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.with_suffix(".lock")):  # a second process of the study waits for the data
-        if not (root / "kitti_infos_val.pkl").exists():
+        if not (root / PREPARED).exists():
             _simulate(root, **settings)
 
 

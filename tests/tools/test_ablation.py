@@ -90,6 +90,7 @@ def run(monkeypatch, tmp_path):
     """Run the script on a small study: trainings fail where ``run.fails`` says, and what tests measure is made up."""
     for name in ("cells", "train", "test"):
         (tmp_path / name).mkdir()
+        (tmp_path / name / "kitti_infos_val.pkl").touch()
     (tmp_path / "studies.toml").write_text(STUDY + TUNED)
     trained, tested = [], []
 
@@ -517,6 +518,15 @@ def test_pairs_cancel_what_both_rows_share():
         for gain in (0.0, 1.5)
     )
     assert ablation_page._gap(study, better, focal) == pytest.approx((1.5, 0.0))
+
+
+def test_a_root_that_is_not_prepared_is_refused_before_anything_is_trained(run, tmp_path):
+    (tmp_path / "test/kitti_infos_val.pkl").unlink()
+    message = f"the data set test, {tmp_path / 'test'}, is not prepared .* lidar-rank create-data {tmp_path / 'test'}"
+    run("--phase", "tune", "--data", *roots(tmp_path), study="tuned")
+    with pytest.raises(SystemExit, match=message):
+        run("--data", *roots(tmp_path), study="tuned")
+    assert not run.trained
 
 
 def test_a_test_on_images_has_the_metrics_of_its_own_log_in_percent(monkeypatch, tmp_path):
