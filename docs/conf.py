@@ -90,7 +90,6 @@ docs/results/ablations
 docs/results/ablation_3d
 docs/results/ablation_2d
 docs/results/every_loss_3d
-docs/results/every_loss_2d
 docs/results/simulation
 docs/results/kitti_real
 docs/results/losses
