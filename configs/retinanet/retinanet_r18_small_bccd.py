@@ -6,14 +6,32 @@ _base_ = [
     "../_base_/losses/dense.py",
 ]
 
-# The best weights of four trials each on held-out blood cells (docs/results/ablation_2d.md): with those of the papers,
+# The best of four trials each on held-out blood cells (docs/results/ablation_2d.md): with the weights of the papers,
 # which remain as *_paper, the features learn too little about the boxes.
 model = dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1)))
-loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1))))
-loss_dr = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.25))))
-loss_dr_after_focal = dict(
-    model=dict(bbox_head=dict(loss_cls=dict(start=dict(loss_weight=0.1), end=dict(loss_weight=0.25))))
-)
-loss_rankdet = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(loss_weight=0.1), end=dict(loss_weight=0.1)))))
+
+
+def of_scores(**settings):
+    return dict(model=dict(bbox_head=dict(loss_cls=settings)))
+
+
+def beside_focal(loss, weight):
+    losses = [dict(type="lidar_rank.SigmoidFocalLoss", loss_weight=0.1), dict(type=loss, loss_weight=weight)]
+    return of_scores(losses=losses)
+
+
+loss_focal = loss_ap = of_scores(loss_weight=0.1)
+loss_quality_focal_paper, loss_quality_focal = _base_.loss_quality_focal, of_scores(loss_weight=0.1)
+loss_varifocal_paper, loss_varifocal = _base_.loss_varifocal, of_scores(loss_weight=0.1)
+loss_alrp_paper, loss_alrp = _base_.loss_alrp, of_scores(loss_weight=0.25)
+loss_rank_sort_paper, loss_rank_sort = _base_.loss_rank_sort, of_scores(loss_weight=0.25)
+loss_dr = of_scores(loss_weight=0.25)
+loss_dr_after_focal = of_scores(start=dict(loss_weight=0.1), end=dict(loss_weight=0.25))
+loss_rankdet = of_scores(start=dict(loss_weight=0.1), end=dict(loss_weight=0.1))
+loss_focal_rankdet_iou = beside_focal("lidar_rank.IoURankingLoss", weight=0.1)
+loss_focal_concordance = beside_focal("lidar_rank.ConcordanceLoss", weight=0.02)
+loss_diou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=1.0))))
 # Its bound keeps the few hard entries of a thin region of gradient norms from having most of the loss.
-loss_ghm_c = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=10.0, max_weight=30.0))))
+loss_ghm_c = of_scores(loss_weight=10.0, max_weight=30.0)
+loss_ghm_paper = _base_.loss_ghm
+loss_ghm = dict(model=dict(bbox_head=dict(loss_ghm_c["model"]["bbox_head"], loss_bbox=dict(mu=0.1))))

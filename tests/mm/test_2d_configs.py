@@ -127,7 +127,8 @@ def test_blood_cells_have_tuned_weights_and_those_of_the_papers():
 
     def weights(loss: str | None) -> list[float]:
         own = load_config(str(path), loss).model.bbox_head.loss_cls
-        return [part.get("loss_weight", 1.0) for part in ([own.start, own.end] if "start" in own else [own])]
+        parts = [own.start, own.end] if "start" in own else own.get("losses", [own])
+        return [part.get("loss_weight", 1.0) for part in parts]
 
     tuned = {
         None: [0.1],
@@ -136,13 +137,22 @@ def test_blood_cells_have_tuned_weights_and_those_of_the_papers():
         "rankdet": [0.1, 0.1],
         "rankdet+diou": [0.1, 0.1],
         "ghm-c": [10.0],
+        "ghm": [10.0],
+        "ap": [0.1],
+        "alrp": [0.25],
+        "rank-sort": [0.25],
+        "quality-focal": [0.1],
+        "varifocal": [0.1],
+        "focal-rankdet-iou": [0.1, 0.1],
+        "focal-concordance": [0.1, 0.02],
     }
     assert load_config(str(path), "rankdet").custom_hooks[3] == {
         "type": "lidar_rank.WarmUpHook",
         "begin": 0.5,
         "end": 0.75,
     }, "at once, a class can be lost"
-    of_papers = {"focal-paper": [1.0], "dr-paper": [1.0], "rankdet-paper": [1.0, 1.0], "ghm-c-paper": [1.0]}
+    alone = ("focal", "dr", "ghm-c", "ghm", "ap", "alrp", "rank-sort", "quality-focal", "varifocal")
+    of_papers = {"rankdet-paper": [1.0, 1.0]} | {f"{loss}-paper": [1.0] for loss in alone}
     assert {loss: weights(loss) for loss in tuned | of_papers} == tuned | of_papers
 
 
