@@ -61,7 +61,7 @@ model = dict(
 )
 # Scores that are only compared with each other start in the middle and stay higher than those of focal loss.
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
-loss_ap = loss_alrp = loss_rank_sort = loss_dr_paper = loss_ap_paper = loss_dr
+loss_ap = loss_alrp = loss_rank_sort = loss_dr_paper = loss_ap_paper = loss_alrp_paper = loss_dr
 # Focal loss is normalised scan by scan, also where it is the warm-up, and so are box losses that allow it.
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
 loss_diou = loss_odiou = loss_iou_balanced_paper = loss_iou_balanced

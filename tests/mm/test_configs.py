@@ -132,7 +132,17 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     path = CONFIGS / detector / f"{detector}_kitti-car_small.py"
     weights = {
         loss: (loss_cls.get("loss_weight", 1.0), loss_cls.get("iou_weight", 1.0), head.get("proposal_score_thr"))
-        for loss in ("rankdet", "rankdet-blend", "rankdet-paper", "dr", "dr-after-focal", "dr-paper", "ap", "ap-paper")
+        for loss in (
+            "rankdet",
+            "rankdet-blend",
+            "rankdet-paper",
+            "dr",
+            "dr-after-focal",
+            "dr-paper",
+            "ap",
+            "ap-paper",
+            "alrp",
+        )
         for head in [configs.load_config(str(path), loss).model.bbox_head]
         for loss_cls in [head.loss_cls.get("end", head.loss_cls)]
     }
@@ -150,6 +160,7 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "dr-paper": (1.0, 1.0, threshold),
         "ap": (0.5, 1.0, threshold),
         "ap-paper": (1.0, 1.0, threshold),
+        "alrp": (0.25, 1.0, threshold),
     }
     both = configs.load_config(str(path), "focal-rankdet-iou+box-iou").model.bbox_head
     added = [loss.losses[1] for loss in (both.loss_cls, both.loss_bbox)]

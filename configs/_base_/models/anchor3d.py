@@ -23,6 +23,7 @@ loss_varifocal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))
 # papers, which are for images and remain as *_paper, the features learn too little about the boxes.
 loss_dr = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1))))
 loss_ap = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.5))))
+loss_alrp = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.25))))
 loss_ghm_c = dict(model=dict(bbox_head=dict(loss_cls=dict(max_weight=100.0))))
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=4.0, exponent=0.5))))
 loss_iou_balanced_paper = dict(
