@@ -20,11 +20,8 @@ def beside_focal(loss, weight):
     return of_scores(losses=losses)
 
 
-loss_focal = loss_ap = of_scores(loss_weight=0.1)
-loss_quality_focal_paper, loss_quality_focal = _base_.loss_quality_focal, of_scores(loss_weight=0.1)
-loss_varifocal_paper, loss_varifocal = _base_.loss_varifocal, of_scores(loss_weight=0.1)
-loss_rank_sort_paper, loss_rank_sort = _base_.loss_rank_sort, of_scores(loss_weight=0.25)
-loss_dr = loss_alrp = of_scores(loss_weight=0.25)
+loss_focal = loss_quality_focal = loss_varifocal = loss_ap = of_scores(loss_weight=0.1)
+loss_dr = loss_rank_sort = loss_alrp = of_scores(loss_weight=0.25)
 loss_dr_after_focal = of_scores(start=dict(loss_weight=0.1), end=dict(loss_weight=0.25))
 loss_rankdet = of_scores(start=dict(loss_weight=0.1), end=dict(loss_weight=0.1))
 loss_focal_rankdet_iou = beside_focal("lidar_rank.IoURankingLoss", weight=0.1)
@@ -32,5 +29,4 @@ loss_focal_concordance = beside_focal("lidar_rank.ConcordanceLoss", weight=0.02)
 loss_diou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=1.0))))
 # Its bound keeps the few hard entries of a thin region of gradient norms from having most of the loss.
 loss_ghm_c = of_scores(loss_weight=10.0, max_weight=30.0)
-loss_ghm_paper = _base_.loss_ghm
 loss_ghm = dict(model=dict(bbox_head=dict(loss_ghm_c["model"]["bbox_head"], loss_bbox=dict(mu=0.1))))

@@ -56,7 +56,8 @@ model = dict(
 )
 # Scores that are only compared with each other start in the middle and stay higher than those of focal loss.
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
-loss_ap = loss_alrp = loss_rank_sort = loss_dr_paper = loss_ap_paper = loss_alrp_paper = loss_dr
+loss_ap = loss_alrp = loss_rank_sort = loss_dr
+loss_dr_paper = loss_ap_paper = loss_alrp_paper = loss_rank_sort_paper = loss_dr
 # Focal loss is normalised scan by scan, also where it is the warm-up, and so are box losses that allow it.
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
 loss_diou = loss_odiou = loss_iou_balanced_paper = loss_iou_balanced
@@ -69,8 +70,8 @@ per_box = dict(
 loss_box_iou = dict(model=dict(bbox_head=dict(loss_bbox=per_box)))
 loss_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(scope="image"))))
 loss_focal_paper = loss_focal
-loss_quality_focal = loss_focal
-loss_varifocal = loss_focal
+loss_quality_focal = loss_quality_focal_paper = loss_focal
+loss_varifocal = loss_varifocal_paper = loss_focal
 warm_up = dict(model=dict(bbox_head=dict(loss_cls=dict(start=dict(scope="image")))))
 loss_rankdet = warm_up
 loss_rankdet_paper = warm_up

@@ -122,7 +122,7 @@ def test_a_loss_that_does_not_fit_is_refused_with_those_that_do(tmp_path):
     ssd = str(CONFIGS / "ssd" / "ssd300_coco.py")
     with pytest.raises(ValueError, match=r"ssd300_coco\.py does not take the loss 'dr': it takes iou-balanced$"):
         load_config(ssd, "dr")
-    taken = "alrp, ap, .*, dr, dr-after-focal, dr-paper, focal, "
+    taken = "alrp, alrp-paper, ap, .*, dr, dr-after-focal, dr-paper, focal, "
     with pytest.raises(ValueError, match=f"does not take the loss 'd': it takes {taken}"):
         load_config(str(SMALL), "d")
     path = tmp_path / "none.py"
@@ -147,7 +147,7 @@ def test_tools_refuse_a_wrong_loss_without_the_host(tool, tmp_path):
     path = f"{tmp_path}:{CONFIGS.parent}"
     done = subprocess.run(command, env={"PYTHONPATH": path}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "does not take the loss 'typo': it takes alrp, ap, " in done.stderr
+    assert "does not take the loss 'typo': it takes alrp, alrp-paper, ap, " in done.stderr
     assert done.stderr.count("\n") == 1
 
 

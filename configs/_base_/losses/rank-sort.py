@@ -4,3 +4,4 @@
 loss_rank_sort = dict(
     model=dict(bbox_head=dict(prior_prob=0.5, loss_cls=dict(_delete_=True, type="lidar_rank.RankSortLoss")))
 )
+loss_rank_sort_paper = loss_rank_sort  # the thin RetinaNet changes the weight of loss_rank_sort

@@ -16,8 +16,8 @@ car_assigner = dict(
 )
 
 # Early in training the 3D overlap of many objects is 0; they are objects all the same.
-loss_quality_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
-loss_varifocal = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
+loss_quality_focal = loss_quality_focal_paper = dict(model=dict(bbox_head=dict(loss_cls=dict(min_quality=0.05))))
+loss_varifocal = loss_varifocal_paper = loss_quality_focal
 
 # The best weights of four trials each on 200 held-out simulated scans (docs/results/ablation_3d.md): with those of the
 # papers, which are for images and remain as *_paper, the features learn too little about the boxes.
