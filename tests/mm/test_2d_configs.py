@@ -152,7 +152,9 @@ def test_blood_cells_have_tuned_weights_and_those_of_the_papers():
         "end": 0.75,
     }, "at once, a class can be lost"
     alone = ("focal", "dr", "ghm-c", "ghm", "ap", "alrp", "rank-sort", "quality-focal", "varifocal")
-    of_papers = {"rankdet-paper": [1.0, 1.0]} | {f"{loss}-paper": [1.0] for loss in alone}
+    of_papers = {"rankdet-paper": [1.0, 1.0], "focal-concordance-paper": [1.0, 0.2]} | {
+        f"{loss}-paper": [1.0] for loss in alone
+    }
     assert {loss: weights(loss) for loss in tuned | of_papers} == tuned | of_papers
 
 

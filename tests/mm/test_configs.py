@@ -130,28 +130,12 @@ def test_anchors_keep_boxes_whose_ranking_score_is_low(name: str):
 @pytest.mark.parametrize("detector", ["second", "sassd", "pointpillars"])
 def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     path = CONFIGS / detector / f"{detector}_kitti-car_small.py"
-    weights = {
-        loss: (loss_cls.get("loss_weight", 1.0), loss_cls.get("iou_weight", 1.0), head.get("proposal_score_thr"))
-        for loss in (
-            "rankdet",
-            "rankdet-blend",
-            "rankdet-paper",
-            "dr",
-            "dr-after-focal",
-            "dr-paper",
-            "ap",
-            "ap-paper",
-            "alrp",
-        )
-        for head in [configs.load_config(str(path), loss).model.bbox_head]
-        for loss_cls in [head.loss_cls.get("end", head.loss_cls)]
-    }
     hooks = [
         configs.load_config(str(path), loss).custom_hooks[-1] for loss in ("rankdet", "rankdet-class", "rankdet-blend")
     ]
     assert [(hook.get("begin"), hook.get("end")) for hook in hooks] == [(None, None), (None, None), (0.25, 0.75)]
     threshold = 0.6 if detector == "sassd" else None
-    assert weights == {
+    wanted = {
         "rankdet": (0.1, 10.0, None),
         "rankdet-blend": (0.1, 10.0, None),
         "rankdet-paper": (1.0, 1.0, None),
@@ -161,7 +145,16 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "ap": (0.5, 1.0, threshold),
         "ap-paper": (1.0, 1.0, threshold),
         "alrp": (0.25, 1.0, threshold),
+        "alrp-paper": (1.0, 1.0, threshold),
+        "rank-sort-paper": (1.0, 1.0, threshold),
     }
+    weights = {
+        loss: (loss_cls.get("loss_weight", 1.0), loss_cls.get("iou_weight", 1.0), head.get("proposal_score_thr"))
+        for loss in wanted
+        for head in [configs.load_config(str(path), loss).model.bbox_head]
+        for loss_cls in [head.loss_cls.get("end", head.loss_cls)]
+    }
+    assert weights == wanted
     both = configs.load_config(str(path), "focal-rankdet-iou+box-iou").model.bbox_head
     added = [loss.losses[1] for loss in (both.loss_cls, both.loss_bbox)]
     assert [(loss.type, loss.get("loss_weight", 1.0)) for loss in added] == [

@@ -538,12 +538,12 @@ def test_a_test_on_images_has_the_metrics_of_its_own_log_in_percent(monkeypatch,
     (old / "20261128_235959.json").write_text('{"coco/bbox_mAP": 0.1}')  # of a test that was killed
     called = {}
 
-    def test(command, env, **_):
+    def run_command(command, env, **_):
         called.update(command=command, root=env["BCCD_ROOT"])
         (new := tmp_path / "test_bccd/20261129_000000").mkdir()
         (new / "20261129_000000.json").write_text('{"coco/bbox_mAP": 0.5, "time": 0.07}')
 
-    monkeypatch.setattr(ablation.subprocess, "run", test)
+    monkeypatch.setattr(ablation.subprocess, "run", run_command)
     monkeypatch.setattr(ablation, "resampled_coco_ap", lambda truth, found, draws: [truth.name, found.name, draws])
     measured = ablation._measure(run, study, data, {"bccd": tmp_path / "cells"})
     assert measured == {"metrics": {"coco/bbox_mAP": 50.0}, "resampled": ["coco.gt.json", "coco.bbox.json", 200]}

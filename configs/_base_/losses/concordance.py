@@ -13,3 +13,4 @@ loss_focal_concordance = dict(
         )
     )
 )
+loss_focal_concordance_paper = loss_focal_concordance  # the thin RetinaNet changes its weights

@@ -10,4 +10,4 @@ loss_ghm = dict(
         )
     )
 )
-loss_ghm_paper = loss_ghm  # small configs change the mu of loss_ghm
+loss_ghm_paper = loss_ghm  # small configs change the settings of loss_ghm
