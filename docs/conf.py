@@ -89,7 +89,6 @@ docs/results/README
 docs/results/ablations
 docs/results/ablation_3d
 docs/results/ablation_2d
-docs/results/every_loss_3d
 docs/results/simulation
 docs/results/kitti_real
 docs/results/losses

@@ -83,7 +83,6 @@ loss_rankdet_paper = warm_up
 loss_rankdet_no_iou = warm_up
 loss_rankdet_global = warm_up
 loss_rankdet_class = warm_up
-loss_rankdet_blend = warm_up
 loss_dr_after_focal = warm_up
 
 # Vans count as cars once cars have been pasted in. Points stay in order, pasted ones first: where a voxel is full, the

@@ -78,5 +78,4 @@ loss_rankdet_paper = warm_up
 loss_rankdet_no_iou = warm_up
 loss_rankdet_global = warm_up
 loss_rankdet_class = warm_up
-loss_rankdet_blend = warm_up
 loss_dr_after_focal = warm_up

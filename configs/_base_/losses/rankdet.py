@@ -1,10 +1,10 @@
 # RankDetNet (Liu et al., CVPR 2021): its three losses, and parts of them, after a warm-up with focal loss. Focal loss
 # gives way little by little: at once, a class can fall to scores from which it does not return
 # (docs/results/ablations.md).
-def after_focal(loss, begin=0.5, end=0.75):
+def after_focal(loss, end=0.75):
     start = dict(type="lidar_rank.SigmoidFocalLoss")
     blend = dict(_delete_=True, type="lidar_rank.BlendLoss", start=start, end=loss)
-    hook = dict(type="lidar_rank.WarmUpHook", begin=begin, end=end)
+    hook = dict(type="lidar_rank.WarmUpHook", begin=0.5, end=end)
     return dict(model=dict(bbox_head=dict(loss_cls=blend)), custom_hooks=[hook])
 
 
@@ -14,8 +14,6 @@ loss_rankdet_no_iou = after_focal(dict(type="lidar_rank.RankDetLoss", iou_weight
 # Objects of any class above background, and objects of each class above everything else.
 loss_rankdet_global = after_focal(dict(type="lidar_rank.GlobalRankingLoss"))
 loss_rankdet_class = after_focal(dict(type="lidar_rank.ClassRankingLoss"))
-# Focal loss gives way earlier.
-loss_rankdet_blend = after_focal(dict(type="lidar_rank.RankDetLoss"), begin=0.25, end=0.75)
 # The IoU-guided loss beside focal loss; alone it never looks at background.
 loss_focal_rankdet_iou = dict(
     model=dict(

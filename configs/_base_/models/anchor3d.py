@@ -34,10 +34,6 @@ loss_iou_balanced_paper = dict(
         )
     )
 )
-# RankDet's IoU-guided part orders the boxes of the objects; its others outweigh it at any weight that leaves the boxes
-# room to learn.
-tuned = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.1, iou_weight=10.0)))))
-loss_rankdet_blend = tuned
 # The best weight beside box-iou; alone 0.5 and 1 differed by 0.1 points.
 loss_focal_rankdet_iou = dict(
     model=dict(
@@ -53,6 +49,8 @@ loss_focal_rankdet_iou = dict(
 )
 # There focal loss gave way at once, and no seed lost its cars.
 at_once = dict(custom_hooks=[dict(type="lidar_rank.WarmUpHook")])
-loss_rankdet = dict(tuned, **at_once)
+# RankDet's IoU-guided part orders the boxes of the objects; its others outweigh it at any weight that leaves the boxes
+# room to learn.
+loss_rankdet = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.1, iou_weight=10.0)))), **at_once)
 loss_dr_after_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.25)))), **at_once)
 loss_rankdet_no_iou = loss_rankdet_global = loss_rankdet_class = at_once
