@@ -89,6 +89,7 @@ docs/results/README
 docs/results/ablations
 docs/results/ablation_3d
 docs/results/ablation_2d
+docs/results/ablation_2d_cars
 docs/results/simulation
 docs/results/kitti_real
 docs/results/losses
