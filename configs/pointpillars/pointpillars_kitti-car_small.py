@@ -20,8 +20,6 @@ model = dict(
         anchor_generator=dict(ranges=[[0, -19.2, -1.78, 38.4, 19.2, -1.78]], align_corner=False),
     ),
 )
-# On the scale of the errors of so short a training, not the authors' 0.02.
-loss_ghm = dict(model=dict(bbox_head=dict(loss_bbox=dict(mu=0.2))))
 
 train_pipeline = within_range(_base_.train_pipeline, point_cloud_range)
 test_pipeline = within_range(_base_.test_pipeline, point_cloud_range)

@@ -29,8 +29,6 @@ model = dict(
         ),
     ),
 )
-# On the scale of the errors of so short a training, not the authors' 0.02.
-loss_ghm = dict(model=dict(bbox_head=dict(loss_bbox=dict(mu=0.2))))
 
 train_pipeline = within_range(_base_.train_pipeline, point_cloud_range)
 test_pipeline = within_range(_base_.test_pipeline, point_cloud_range)

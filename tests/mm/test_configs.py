@@ -144,6 +144,9 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
         "alrp": (0.25, 1.0, threshold),
         "alrp-paper": (1.0, 1.0, threshold),
         "rank-sort-paper": (1.0, 1.0, threshold),
+        "rankdet-no-iou": (0.25, 0.0, None),
+        "rankdet-global": (0.5, 1.0, None),
+        "rankdet-class": (0.5, 1.0, None),
     }
     weights = {
         loss: (loss_cls.get("loss_weight", 1.0), loss_cls.get("iou_weight", 1.0), head.get("proposal_score_thr"))
@@ -160,9 +163,19 @@ def test_scans_have_tuned_weights_and_those_of_the_papers(detector: str):
     ]
     bounds = [
         configs.load_config(str(path), loss).model.bbox_head.loss_cls.get("max_weight")
-        for loss in ("ghm-c", "ghm-c-paper")
+        for loss in ("ghm-c", "ghm-c-paper", "ghm", "ghm-paper")
     ]
-    assert bounds == [100.0, None]
+    assert bounds == [100.0, None, 100.0, None]
+    boxes = {
+        loss: configs.load_config(str(path), loss).model.bbox_head.loss_bbox
+        for loss in ("ghm", "ghm-paper", "diou", "odiou")
+    }
+    assert {loss: (box.get("mu"), box.loss_weight) for loss, box in boxes.items()} == {
+        "ghm": (0.05, 20.0),
+        "ghm-paper": (None, 10.0),
+        "diou": (None, 1.0),
+        "odiou": (None, 4.0),
+    }
     balanced = [configs.load_config(str(path), f"iou-balanced{which}").model.bbox_head for which in ("", "-paper")]
     assert [(head.loss_bbox.get("exponent"), head.loss_bbox.loss_weight) for head in balanced] == [
         (0.5, 4.0),

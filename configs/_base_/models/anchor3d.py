@@ -25,6 +25,9 @@ loss_dr = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.1))))
 loss_ap = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.5))))
 loss_alrp = dict(model=dict(bbox_head=dict(loss_cls=dict(loss_weight=0.25))))
 loss_ghm_c = dict(model=dict(bbox_head=dict(loss_cls=dict(max_weight=100.0))))
+loss_ghm = dict(model=dict(bbox_head=dict(loss_cls=dict(max_weight=100.0), loss_bbox=dict(mu=0.05, loss_weight=20.0))))
+loss_diou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=1.0))))
+loss_odiou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=4.0))))
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=4.0, exponent=0.5))))
 loss_iou_balanced_paper = dict(
     model=dict(
@@ -53,4 +56,7 @@ at_once = dict(custom_hooks=[dict(type="lidar_rank.WarmUpHook")])
 # room to learn.
 loss_rankdet = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.1, iou_weight=10.0)))), **at_once)
 loss_dr_after_focal = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.25)))), **at_once)
-loss_rankdet_no_iou = loss_rankdet_global = loss_rankdet_class = at_once
+loss_rankdet_no_iou = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.25)))), **at_once)
+# Of one class its two parts are one and the same, so that either alone has the weight of both.
+loss_rankdet_global = dict(model=dict(bbox_head=dict(loss_cls=dict(end=dict(loss_weight=0.5)))), **at_once)
+loss_rankdet_class = loss_rankdet_global
