@@ -66,6 +66,7 @@ def main() -> None:
     config = str(config_folder() / json.loads((focal / "run.json").read_text())["config"])
     mpl.use("Agg")
     _, axes = plt.subplots(figsize=(10, 4.5), layout="constrained")
+    axes.set_prop_cycle(color=mpl.colormaps["tab20"].colors)  # more losses than the default colours
     print("| loss | weight for equal gradients | best weight | its AP | AP at the other weights |")
     print("| --- | ---: | ---: | ---: | --- |")
     for settings, runs in tuned(study).items():
