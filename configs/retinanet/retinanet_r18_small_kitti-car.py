@@ -5,7 +5,18 @@ _base_ = [
     "../_base_/schedules/small_images.py",
     "../_base_/losses/dense.py",
 ]
-model = dict(bbox_head=dict(num_classes=1))
+
+
+def of_scores(**settings):
+    return dict(model=dict(bbox_head=dict(loss_cls=settings)))
+
+
+# The best of 14 trials each on held-out simulated images (docs/results/ablation_2d_cars.md), at the rate below.
+# From so few small objects scores learn slowly: focal loss needs more weight than in its paper, which *_paper has.
+model = dict(bbox_head=dict(num_classes=1, loss_cls=dict(loss_weight=8.0)))
+loss_focal = of_scores(loss_weight=8.0)
+loss_rankdet = of_scores(start=dict(loss_weight=8.0), end=dict(loss_weight=4.0))
+loss_rank_sort = of_scores(loss_weight=0.25)
 
 half = dict(scale=(640, 192))
 train_pipeline = [dict(step, **half) if step.type == "Resize" else step for step in _base_.train_pipeline]
@@ -17,4 +28,5 @@ val_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(pipeline=test_pi
 test_dataloader = val_dataloader
 epochs = 4
 train_cfg = dict(max_epochs=epochs, val_interval=epochs)
-param_scheduler = [dict(_base_.one_cycle, total_steps=epochs)]
+optim_wrapper = dict(optimizer=dict(lr=4e-5))
+param_scheduler = [dict(_base_.one_cycle, total_steps=epochs, eta_max=1e-3)]
