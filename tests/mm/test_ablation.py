@@ -1,6 +1,7 @@
 """The script that compares the losses: short runs from start to page, and what decides the numbers of a config."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from lidar_rank.config_files import config_folder
 from tools import ablation
-from tools.ablation_table import config_digest
+from tools.ablation_table import config_digest, read_studies
 
 from .images import voc_root
 
@@ -68,6 +69,20 @@ def run(folder: Path, table: str, study: str, *data: str) -> dict:
     found = json.loads(result.read_text())
     assert found.pop("seconds") > 0
     return {data: measured["metrics"] for data, measured in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("study", "data"), [("2d", []), ("2d-cars", []), ("3d", ["--data", "real=data/kitti"])], ids=["2d", "2d-cars", "3d"]
+)
+def test_pages_are_those_of_their_records_and_studies(study: str, data: list[str], monkeypatch, tmp_path):
+    page = read_studies(ablation.STUDIES)[study].page
+    written = tmp_path / page.name
+    shutil.copy(page.with_suffix(".json"), tmp_path)
+    monkeypatch.chdir(tmp_path)  # the commands on a page name folders below the current one
+    ablation.main([study, "--report", "--page", str(written), *data])
+    assert written.read_text() == page.read_text(), "settings or a config of its runs changed, or the page"
+    recorded = json.loads(page.with_suffix(".json").read_text())
+    assert len(list(tmp_path.glob("work_dirs/**/result.json"))) == len(recorded)
 
 
 @pytest.mark.slow
