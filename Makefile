@@ -1,7 +1,9 @@
 # `make test` and `make demo` work on a machine with Python and its venv alone: they make .venv first.
 PYTEST := .venv/bin/python -m pytest
-# One process a core, one thread each; the tests of a file stay together because they share fixtures.
-PARALLEL := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(PYTEST) --numprocesses auto --maxprocesses 8 --dist loadfile
+# One process a core, one thread each; the tests of a file stay together because they share fixtures. A process that dies
+# is not replaced: with loadfile, pytest-xdist 3.8 may then wait forever (its issue 784) instead of naming the test.
+PARALLEL := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(PYTEST) --numprocesses auto --maxprocesses 8 --dist loadfile \
+	--max-worker-restart 0
 # BLAS and numba take every core by default; two threads keep timings and memory predictable.
 export OMP_NUM_THREADS ?= 2
 export NUMBA_NUM_THREADS ?= 2

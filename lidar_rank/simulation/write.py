@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -64,7 +66,7 @@ def simulate_kitti(
         ValueError: a number is out of range, a class or view is unknown, or the calibration file is broken.
         FileExistsError: ``out`` is a file, holds files but no simulated data set, or for a shard one of other settings.
         FileNotFoundError: the calibration file does not exist.
-        OSError: the disk has too little free space, or ``out`` cannot be written to.
+        OSError: the disk has too little free space, ``out`` cannot be written to, or one of the processes was killed.
     """
     out = Path(out)
     val = scans // 5 if val is None else val
@@ -173,9 +175,15 @@ def _write_frames(work: Callable[[int], None], frames: Sequence[int], jobs: int)
                 progress.update()
             return
         # A forked process would copy locks that are held by threads of libraries in this process.
-        with _one_thread_each(), multiprocessing.get_context("spawn").Pool(min(jobs, len(frames) or 1)) as pool:
-            for _ in pool.imap_unordered(work, frames, chunksize=4):
-                progress.update()
+        spawn = multiprocessing.get_context("spawn")
+        with _one_thread_each(), ProcessPoolExecutor(min(jobs, len(frames) or 1), spawn) as pool:
+            try:
+                for _ in pool.map(work, frames, chunksize=4):
+                    progress.update()
+            except BrokenProcessPool as error:
+                raise ChildProcessError(
+                    f"one of {jobs} processes that simulate was killed, as where memory runs out: use fewer jobs"
+                ) from error
 
 
 @contextmanager

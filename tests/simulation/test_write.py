@@ -1,6 +1,8 @@
 import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -18,7 +20,7 @@ from lidar_rank.kitti.calibration import format_calibration, read_calibration
 from lidar_rank.kitti.files import read_png_size, read_points
 from lidar_rank.kitti.labels import read_kitti_labels
 from lidar_rank.kitti.root import read_splits
-from lidar_rank.simulation import simulate_image, simulate_kitti
+from lidar_rank.simulation import simulate_image, simulate_kitti, write
 from lidar_rank.simulation.camera import IMAGE_SIZE, KITTI_CALIBRATION
 from lidar_rank.simulation.sizes import CLASSES
 from lidar_rank.simulation.write import BYTES_PER_IMAGE, BYTES_PER_SCAN
@@ -50,6 +52,16 @@ def test_root_has_kitti_format_and_all_files_can_be_read(simulated_root):
 def test_same_seed_gives_the_same_bytes_with_any_number_of_jobs(tmp_path, simulated_root):
     simulate_kitti(tmp_path / "two", scans=10, seed=5, jobs=2, images=False)
     assert digests(tmp_path / "two") == digests(simulated_root)
+
+
+def be_killed(*_: object, **__: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_process_is_an_error_and_no_endless_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "write_frame", be_killed)
+    with pytest.raises(ChildProcessError, match=r"one of 2 processes that simulate was killed.*: use fewer jobs"):
+        simulate_kitti(tmp_path, scans=10, jobs=2)
 
 
 def test_frames_depend_on_seed_and_number_alone(tmp_path, simulated_root):
