@@ -122,7 +122,7 @@ def test_what_is_gone_is_named_and_the_rest_is_shown(folder):
 
 
 def pixels(page, place: str = "#view") -> bytes:
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    page.wait_for_function("!pending")  # for 30 s at most, unlike a promise of a frame that is never drawn
     return page.locator(place).screenshot()
 
 
