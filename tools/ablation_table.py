@@ -242,7 +242,8 @@ def _entries_of_variants(rows: dict[str, Any], variants: list[dict[str, Any]]) -
                 raise ValueError(f"variant {variant['name']}: there is no row {name} to repeat")
             if (new := f"{variant['name']}/{name.partition('/')[2]}") in rows | made:
                 raise ValueError(f"variant {variant['name']}: there is a row {new} already")
-            entry = {"tuned_as": name, **{key: value for key, value in source.items() if key != "trials"}, **own}
+            repeated = {key: value for key, value in source.items() if key not in ("trials", "seeds")}
+            entry = {"tuned_as": name, **repeated, **own}
             entry["options"] = {**source.get("options", {}), **own.get("options", {})}
             entry["kept"] = (*source.get("kept", ()), *own.get("options", {}))
             if variant.get("same_weights"):

@@ -471,11 +471,13 @@ rows = ["late/dr"]
 
 
 def test_variants_repeat_rows_with_their_settings():
-    rows = Study("tuned", ablation_table(TUNED + VARIANTS)).rows
+    table = ablation_table(TUNED.replace('loss = "dr",', 'loss = "dr", seeds = 9,') + VARIANTS)
+    rows = Study("tuned", table).rows
     assert list(rows) == ["second/focal", "second/dr", "long/focal", "long/dr", "late/focal", "late/dr", "cut/dr"]
     late = rows["late/dr"]
     assert (late.config, late.loss, late.tuned_as, late.trials) == (rows["second/dr"].config, "dr", "second/dr", ())
     assert (late.start, late.data, late.options, late.tests_of) == ("second/focal", "test", {"lr": 0.1}, None)
+    assert (rows["second/dr"].seeds, late.seeds) == (9, rows["second/focal"].seeds)
     cut = rows["cut/dr"]
     assert (cut.tuned_as, cut.tests_of, cut.options) == ("second/dr", "late/dr", {"lr": 0.1, "t": 0.5})
     assert cut.with_options({"lr": 9.0, "t": 9.0, "w": 2.0}).options == {"lr": 0.1, "t": 0.5, "w": 2.0}
