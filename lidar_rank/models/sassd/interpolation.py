@@ -44,7 +44,7 @@ def interpolate(
     weights = weights / weights.sum(1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
     if not len(features):
         return features.new_zeros(len(points), features.shape[1]) + features.sum()
-    return torch.einsum("pk,pkc->pc", weights.to(features.dtype), features[rows])
+    return (weights[..., None].to(features.dtype) * features[rows]).sum(1)  # einsum takes three times as long
 
 
 @torch.no_grad()
@@ -86,7 +86,7 @@ def _search_by_kernel(points: Tensor, voxels: Tensor) -> tuple[Tensor, Tensor]:
     for scan in points[:, 0].unique():
         here = (points[:, 0] == scan).nonzero().squeeze(1)
         there = (voxels[:, 0] == scan).nonzero().squeeze(1)
-        there = there[voxels[there, 1].argsort()]
+        there = there[np.lexsort((voxels[there, 2], voxels[there, 1]))]
         found, squared = three_nn.three_nearest(points[here, 1:].double().numpy(), voxels[there, 1:].double().numpy())
         if len(there):
             rows[here], distances_m[here] = there[torch.from_numpy(found)], torch.from_numpy(np.sqrt(squared)).float()
