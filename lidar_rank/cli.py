@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _add_command(commands: Any, name: str, run: Any, summary: str, example: str) -> argparse.ArgumentParser:
     command: argparse.ArgumentParser = commands.add_parser(
         name,
-        help=summary,
+        help=summary.partition(" Sources:\n")[0],
         description=summary,
         epilog=f"example: {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -16,5 +16,7 @@ model = dict(
 )
 custom_hooks = [dict(type="NumClassCheckHook")]
 
+# The authors' bound on the norm of a step, which GHM's rare gradients with large weights need.
+loss_ghm_r = dict(optim_wrapper=dict(clip_grad=dict(max_norm=35, norm_type=2)))
 balanced = dict(_delete_=True, type="lidar_rank.IoUBalancedLocLoss", beta=1.0 / 9.0)
 loss_iou_balanced = dict(model=dict(roi_head=dict(bbox_head=dict(loss_bbox=balanced))))

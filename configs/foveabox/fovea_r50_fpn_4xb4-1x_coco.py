@@ -11,6 +11,6 @@ model = dict(
 )
 
 # On FoveaBox's own focal and smooth L1 loss, with the authors' factor, tuned on COCO.
-loss_iou_balanced = dict(
+loss_iou_balanced = loss_iou_balanced_paper = dict(
     model=dict(bbox_head=dict(loss_cls=dict(gamma=1.5, alpha=0.4), loss_bbox=dict(beta=0.11, w_loc=3.049)))
 )

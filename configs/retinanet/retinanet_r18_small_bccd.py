@@ -20,10 +20,11 @@ def beside_focal(loss, weight):
     return of_scores(losses=losses)
 
 
-loss_focal = loss_quality_focal = loss_varifocal = loss_ap = of_scores(loss_weight=0.1)
+loss_focal = loss_quality_focal = loss_varifocal = loss_iou_balanced = loss_ap = of_scores(loss_weight=0.1)
 loss_dr = loss_rank_sort = loss_alrp = of_scores(loss_weight=0.25)
 loss_dr_after_focal = of_scores(start=dict(loss_weight=0.1), end=dict(loss_weight=0.25))
 loss_rankdet = of_scores(start=dict(loss_weight=0.1), end=dict(loss_weight=0.1))
+loss_rankdet_no_iou = loss_rankdet_global = loss_rankdet_class = loss_rankdet  # without trials of their own
 loss_focal_rankdet_iou = beside_focal("lidar_rank.IoURankingLoss", weight=0.1)
 loss_focal_concordance = beside_focal("lidar_rank.ConcordanceLoss", weight=0.02)
 loss_diou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=1.0))))

@@ -18,6 +18,19 @@ loss_focal = of_scores(loss_weight=8.0)
 loss_rankdet = of_scores(start=dict(loss_weight=8.0), end=dict(loss_weight=4.0))
 loss_rank_sort = of_scores(loss_weight=0.25)
 
+
+def beside_focal(loss, weight):
+    losses = [dict(type="lidar_rank.SigmoidFocalLoss", loss_weight=8.0), dict(type=loss, loss_weight=weight)]
+    return of_scores(losses=losses)
+
+
+# These had no trials. What they have of focal loss and of RankDet has the weights from above.
+loss_quality_focal = loss_varifocal = loss_iou_balanced = loss_focal
+loss_rankdet_no_iou = loss_rankdet_global = loss_rankdet_class = loss_rankdet
+loss_dr_after_focal = of_scores(start=dict(loss_weight=8.0))
+loss_focal_rankdet_iou = beside_focal("lidar_rank.IoURankingLoss", weight=4.0)
+loss_focal_concordance = beside_focal("lidar_rank.ConcordanceLoss", weight=1.6)
+
 half = dict(scale=(640, 192))
 train_pipeline = [dict(step, **half) if step.type == "Resize" else step for step in _base_.train_pipeline]
 test_pipeline = [dict(step, **half) if step.type == "Resize" else step for step in _base_.test_pipeline]

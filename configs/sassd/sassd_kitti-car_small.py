@@ -58,7 +58,7 @@ model = dict(
 loss_dr = dict(model=dict(bbox_head=dict(proposal_score_thr=0.6)))
 loss_ap = loss_alrp = loss_rank_sort = loss_dr
 loss_dr_paper = loss_ap_paper = loss_alrp_paper = loss_rank_sort_paper = loss_dr
-# Focal loss is normalised scan by scan, also where it is the warm-up, and so are box losses that allow it.
+# Focal loss is normalised scan by scan, also as a warm-up and within a sum, and so are box losses that allow it.
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(reduction="none"))))
 loss_diou = loss_odiou = loss_iou_balanced_paper = loss_iou_balanced
 per_box = dict(
@@ -79,3 +79,12 @@ loss_rankdet_no_iou = warm_up
 loss_rankdet_global = warm_up
 loss_rankdet_class = warm_up
 loss_dr_after_focal = warm_up
+
+
+def beside_focal(loss, weight):
+    focal = dict(type="lidar_rank.SigmoidFocalLoss", scope="image")
+    return dict(model=dict(bbox_head=dict(loss_cls=dict(losses=[focal, dict(type=loss, loss_weight=weight)]))))
+
+
+loss_focal_rankdet_iou = beside_focal("lidar_rank.IoURankingLoss", weight=0.5)
+loss_focal_concordance = loss_focal_concordance_paper = beside_focal("lidar_rank.ConcordanceLoss", weight=0.2)

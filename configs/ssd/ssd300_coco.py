@@ -13,6 +13,6 @@ model = dict(
 )
 
 # On SSD's own cross entropy and smooth L1 loss, with the authors' factor, tuned on COCO.
-loss_iou_balanced = dict(
+loss_iou_balanced = loss_iou_balanced_paper = dict(
     model=dict(bbox_head=dict(loss_cls=dict(base="ce", loss_weight=weight), loss_bbox=dict(beta=1.0, w_loc=3.049)))
 )

@@ -297,7 +297,10 @@ def _image_size(frame: Frame, calibration: Calibration, default: tuple[int, int]
     if frame.image_path.is_file():
         return read_png_size(frame.image_path)
     if default is None:
-        raise FileNotFoundError(f"no image {frame.image_path}: give image_size, its width and height in pixels")
+        raise FileNotFoundError(
+            f"no image {frame.image_path}: give its width and height in pixels, as image_size or on the command line as"
+            " --image-size 1242 375"
+        )
     return default
 
 

@@ -1,7 +1,7 @@
 """aLRP loss: rank objects above background by an error that also counts how well the boxes fit."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -146,6 +146,7 @@ class ALRPLoss(ClassificationLoss):
     """
 
     function = staticmethod(alrp_loss)
+    prior_prob: ClassVar[float] = 0.5
 
     @checks_options
     def __init__(self, *, balance: bool = False, momentum: Momentum = 0.999, **options: Any) -> None:

@@ -1,5 +1,7 @@
 """AP loss: average precision itself, trained by the errors of a ranking instead of a derivative."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -92,6 +94,7 @@ class APLoss(ClassificationLoss):
     """Module form of :func:`ap_loss`."""
 
     function = staticmethod(ap_loss)
+    prior_prob: ClassVar[float] = 0.5
 
 
 def _interpolated(

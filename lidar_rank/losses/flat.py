@@ -11,16 +11,16 @@ __all__ = ["FlatLoss"]
 
 
 class FlatLoss(nn.Module):
-    """Let a stock mmdet or mmdet3d head, which flattens the batch, use a loss of the core.
+    """Let a stock head of mmdet, which flattens the batch, use a loss of the core.
 
     All candidates of a call are one ranking group, as if they were one image: in these heads that is one pyramid level
     of the whole batch, not the image that the papers rank. Losses that need ``iou`` cannot be used, and an average over
     calls would mix the levels: give ``GHMCLoss`` ``momentum=0``. Where the images matter, use one of lidar_rank's own
-    heads.
+    heads. The anchor heads of mmdet3d sample anchors for losses that they do not know, and cannot use this one.
 
     Args:
         loss: Classification loss of the core.
-        use_sigmoid: What heads ask of a loss; must be True.
+        use_sigmoid: What heads ask of a loss; must be True. A config must say so, because mmdet reads it there.
 
     Raises:
         ValueError: ``use_sigmoid`` is False, or a loss needs ``iou``, which stock heads do not give.

@@ -1,5 +1,7 @@
 """RankSort loss: rank objects above background, and sort the objects by the overlap of their boxes."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -106,6 +108,7 @@ class RankSortLoss(ClassificationLoss):
     """Module form of :func:`rank_sort_loss`."""
 
     function = staticmethod(rank_sort_loss)
+    prior_prob: ClassVar[float] = 0.5
 
 
 def _rank_errors(

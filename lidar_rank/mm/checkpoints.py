@@ -68,7 +68,7 @@ def check_start(model: torch.nn.Module, classes: Sequence[str], start: ShippedMo
             f" this config {len(classes)} ({', '.join(classes)}): start from a model with as many, or without --init"
         )
     try:
-        check_fits(model, read_weights(start.weights), start.name)
+        check_fits(model, read_weights(start.weights), start.name, trains=True)
     except ValueError as error:
         raise ValueError(f"{error}: --init {start.name} needs a config on top of {start.config}") from None
 
@@ -136,8 +136,8 @@ def _compare_checksums(path: Path) -> None:
                 raise ValueError(f"the checksum of {changed} differs")
 
 
-def check_fits(model: torch.nn.Module, saved: Mapping[str, object], name: str) -> None:
-    """Check that a checkpoint has all weights of a model, in their shapes.
+def check_fits(model: torch.nn.Module, saved: Mapping[str, object], name: str, *, trains: bool = False) -> None:
+    """Check that a checkpoint has all weights of a model, in their shapes, and no others.
 
     State that only a loss keeps (``loss_cls.*``) may differ, so that a run may start from one with another loss.
 
@@ -145,23 +145,34 @@ def check_fits(model: torch.nn.Module, saved: Mapping[str, object], name: str) -
         model: The model that is to take the weights.
         saved: The weights.
         name: Of the checkpoint, for messages.
+        trains: Whether a training starts from them, which may leave out some.
 
     Raises:
-        ValueError: a weight is missing or has another shape.
+        ValueError: a weight is missing, has another shape, or belongs to a part that the model lacks.
     """
-    wanted = {key: value for key, value in model.state_dict().items() if ".loss_" not in key}
+    wanted = {key: value for key, value in model.state_dict().items() if not _only_trains(key)}
     missing = [key for key in wanted if key not in saved]
     reshaped = [key for key in wanted if key in saved and not _same_shape(saved[key], wanted[key])]
-    if not missing and not reshaped:
+    unknown = [] if trains else [key for key in saved if key not in wanted and not _only_trains(key)]
+    if not missing and not reshaped and not unknown:
         return
-    key = (missing + reshaped)[0]
-    found = saved.get(key)
-    got = f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else "nothing"
+    key = (missing + reshaped + unknown)[0]
+    needs, got = (_shape(weights.get(key)) for weights in (wanted, saved))
     raise ValueError(
         f"checkpoint {name} is not of this config's model:"
-        f" {len(missing)} of {len(wanted)} tensors are missing, {len(reshaped)} have another shape;"
-        f" {key} needs {tuple(wanted[key].shape)}, got {got}. Give the config that it was trained with"
+        f" {len(missing)} of {len(wanted)} tensors are missing, {len(reshaped)} have another shape,"
+        f" {len(unknown)} are of parts that the model lacks; {key} needs {needs}, got {got}."
+        " Give the config and the --loss that it was trained with"
     )
+
+
+def _only_trains(key: str) -> bool:
+    """Whether a weight is of what no detection depends on: the state of a loss, SA-SSD's auxiliary network."""
+    return ".loss_" in key or key.startswith("auxiliary.")
+
+
+def _shape(found: object) -> str:
+    return f"shape {tuple(found.shape)}" if isinstance(found, torch.Tensor) else "nothing"
 
 
 def _same_shape(a: object, b: torch.Tensor) -> bool:

@@ -64,6 +64,7 @@ def load_config(path: str, loss: str | None = None, options: dict | None = None)
         cfg.work_dir += f"_{loss}"
     for key in options or {}:
         _check_option(key, cfg, variables)
+    _check_rate(options or {}, cfg)
     cfg.merge_from_dict(options or {})
     return cfg
 
@@ -80,7 +81,7 @@ def _check_option(key: str, cfg: Config, variables: Sequence[str]) -> None:
     if first not in _READ and first in variables:
         raise ValueError(
             f"--cfg-options {key}= has no effect: other settings were made from {first} when the config was read."
-            " Set those, such as model.bbox_head.loss_cls.loss_weight or optim_wrapper.optimizer.lr"
+            " Set those, such as model.bbox_head.loss_cls.loss_weight or train_cfg.max_epochs"
         )
     if first not in _READ:
         near = difflib.get_close_matches(first, _READ, n=1)
@@ -88,7 +89,9 @@ def _check_option(key: str, cfg: Config, variables: Sequence[str]) -> None:
         raise ValueError(f"--cfg-options {key}=: a config has no setting {first}{hint}")
     part = cfg.get(first)
     for place in places:  # what is built refuses names that it does not know, but test_cfg is read name by name
-        if isinstance(part, list) and place.isdigit() and int(place) < len(part):
+        if isinstance(part, list) and place.isdigit():
+            if int(place) >= len(part):
+                raise ValueError(f"--cfg-options {key}=: there is no {place}, the list has 0 to {len(part) - 1}")
             part = part[int(place)]
         elif not isinstance(part, dict):
             return
@@ -98,6 +101,19 @@ def _check_option(key: str, cfg: Config, variables: Sequence[str]) -> None:
             if near := difflib.get_close_matches(place, part, n=1, cutoff=0.85):
                 raise ValueError(f"--cfg-options {key}=: there is no {place}; did you mean {near[0]}?")
             return
+
+
+def _check_rate(options: dict, cfg: Config) -> None:
+    """Refuse a learning rate that the schedule would replace with its own."""
+    schedulers = cfg.get("param_scheduler") or []
+    one_cycle = [index for index, schedule in enumerate(schedulers) if schedule.get("type") == "OneCycleLR"]
+    rate = "optim_wrapper.optimizer.lr"
+    if rate in options and one_cycle and not any(key.startswith("param_scheduler") for key in options):
+        peak = f"param_scheduler.{one_cycle[0]}.eta_max"
+        raise ValueError(
+            f"--cfg-options {rate}= has no effect: OneCycleLR sets the rate. Set its highest one, {peak}, which is"
+            f" {schedulers[one_cycle[0]].eta_max}"
+        )
 
 
 def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """What a training step shows of its losses: how the head ranks, and how hard each term pulls at the shared features."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from math import isfinite
@@ -55,12 +56,22 @@ def watch_next_step(model: nn.Module, measure: Callable[[Step], None]) -> None:
         for handle in handles:
             handle.remove()
         if given:
-            measure(Step(head, given[0], named["data_samples"], losses))
+            measure(Step(head, given[0], _as_head_sees(model, named["data_samples"]), losses))
 
     handles = [
         head.register_forward_pre_hook(lambda _head, inputs: given.append(inputs[0])),
         model.register_forward_hook(finish, with_kwargs=True),
     ]
+
+
+def _as_head_sees(model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
+    """The samples with their objects as the dense head takes them: to region proposals all are of one class."""
+    if getattr(model, "rpn_head", None) is None:
+        return samples
+    samples = copy.deepcopy(samples)
+    for sample in samples:
+        sample.gt_instances.labels = torch.zeros_like(sample.gt_instances.labels)
+    return samples
 
 
 def gradient_norms(step: Step, scale: float = 1.0) -> dict[str, float]:

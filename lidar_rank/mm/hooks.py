@@ -8,6 +8,7 @@ from mmdet3d.datasets.transforms.dbsampler import BatchSampler
 from mmengine.dataset import worker_init_fn
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from mmengine.optim import BaseOptimWrapper
 from mmengine.runner import Runner, set_random_seed
 
 from lidar_rank.losses import BlendLoss
@@ -104,13 +105,22 @@ class WarmUpHook(Hook):
 class CheckpointFitsHook(Hook):
     """Refuse a checkpoint of another model: the host would load what fits and leave the rest as initialised.
 
-    State that only a loss keeps (``loss_cls.*``) may differ, so that a run may start from one with another loss.
+    State that only a loss keeps (``loss_cls.*``) may differ, so that a run may start from one with another loss: a
+    resumed training goes on with it, a new one begins with that of its own losses. A training may start without some
+    of the weights; a test that left out a part, such as the IoU branch, would be one of another detector.
 
     Raises:
-        ValueError: a parameter of the model is missing in the checkpoint or has another shape there.
+        ValueError: a parameter of the model is missing in the checkpoint or has another shape there, or a test would
+            leave out one of the checkpoint.
     """
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Compare names and shapes before any weight is copied."""
         model = runner.model.module if hasattr(runner.model, "module") else runner.model
-        check_fits(model, checkpoint.get("state_dict", checkpoint), runner._load_from or f"in {runner.work_dir}")
+        trains = isinstance(runner.optim_wrapper, BaseOptimWrapper)
+        saved = checkpoint.get("state_dict", checkpoint)
+        check_fits(model, saved, runner._load_from or f"in {runner.work_dir}", trains=trains)
+        if trains and not runner._resume:
+            for key in [key for key in saved if ".loss_" in key]:
+                del saved[key]
+            saved.update({key: value for key, value in model.state_dict().items() if ".loss_" in key})

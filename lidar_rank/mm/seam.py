@@ -3,9 +3,12 @@
 from typing import Any, NamedTuple
 
 import torch
+from mmdet3d.models.dense_heads import Anchor3DHead
+from mmdet3d.registry import MODELS as MODELS_3D
 from torch import Tensor, nn
 
-from lidar_rank import losses
+from lidar_rank import devices, losses
+from lidar_rank.labels import is_object
 from lidar_rank.mm.registry import MODELS, SCOPE
 
 
@@ -47,6 +50,28 @@ def iou_of_candidates(positive_iou: Tensor, place: tuple[Tensor, Tensor], shape:
     return positive_iou.new_zeros(shape).index_put(place, positive_iou)
 
 
+def check_labels(labels: Tensor, num_classes: int, name: str) -> None:
+    """Refuse objects of a class that a head lacks, which would count as background.
+
+    Args:
+        labels: (object,).
+        num_classes: Classes of the head.
+        name: Of the scan or image, for the message.
+
+    Raises:
+        ValueError: a label is not one of the head's classes.
+    """
+    known = is_object(labels, num_classes)
+    devices.require(
+        known.all(),
+        f"{name}: each label must be one of the head's {num_classes} classes, 0 to {num_classes - 1}",
+        lambda: (
+            f"label {labels[~known][0].item()} is not: num_classes and the data set's metainfo must name the same"
+            " classes"
+        ),
+    )
+
+
 def is_of_core(loss: nn.Module) -> bool:
     """Is this a localization loss of the core, or made of losses of the core?"""
     return isinstance(loss, losses.LOCALIZATION_LOSSES + losses.COMPOSITE_LOSSES)
@@ -61,7 +86,7 @@ def check_losses_have_images(config: Any, name: str = "model") -> None:
 
     Raises:
         ValueError: a head of the host has a ``loss_cls`` of scope ``lidar_rank`` other than ``FlatLoss``, or a
-            ``loss_bbox`` of this scope.
+            ``loss_bbox`` of this scope; or it has a ``FlatLoss`` that it would take for a loss of another kind.
     """
     if isinstance(config, list | tuple):
         for index, part in enumerate(config):
@@ -72,15 +97,31 @@ def check_losses_have_images(config: Any, name: str = "model") -> None:
     for key in () if head.startswith(f"{SCOPE}.") else ("loss_cls", "loss_bbox"):
         loss = config.get(key)
         loss_type = str(loss.get("type")) if isinstance(loss, dict) else ""
-        if not loss_type.startswith(f"{SCOPE}.") or loss_type == f"{SCOPE}.FlatLoss":
+        if not loss_type.startswith(f"{SCOPE}."):
             continue
         use = f"use type={_head_with_images(head)!r}"
+        if loss_type == f"{SCOPE}.FlatLoss":
+            _check_flat(loss, head, name, use)
+            continue
         if key == "loss_cls":
             why = f"{loss_type} ranks within an image, and {head} flattens the batch before its loss"
-            raise ValueError(f"{name}: {why}; {use}, or wrap the loss in {SCOPE}.FlatLoss")
+            raise ValueError(f"{name}: {why}; {use}, or wrap the loss in {SCOPE}.FlatLoss with use_sigmoid=True")
         raise ValueError(f"{name}: {head} does not give {loss_type} the overlaps and boxes that it takes; {use}")
     for key, part in config.items():
         check_losses_have_images(part, f"{name}.{key}")
+
+
+def _check_flat(loss: dict, head: str, name: str, use: str) -> None:
+    """Refuse a ``FlatLoss`` where a head of the host, which looks at the text of the config, misunderstands it."""
+    if issubclass(MODELS_3D.get(head) or nn.Module, Anchor3DHead):
+        raise ValueError(
+            f"{name}: {head} samples anchors for every loss but its own, so that FlatLoss misses most; {use}"
+        )
+    if loss.get("use_sigmoid") is not True:
+        raise ValueError(
+            f"{name}: {head} reads use_sigmoid in the config and takes scores for a softmax without it: write"
+            f" loss_cls=dict(type='{SCOPE}.FlatLoss', use_sigmoid=True, loss=...)"
+        )
 
 
 def _head_with_images(stock: str) -> str:

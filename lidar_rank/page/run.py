@@ -100,9 +100,11 @@ def read_run(path: Path) -> Run:
     """Read a file that ``lidar-rank analyze`` wrote. A file of an earlier version has no settings and no results.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: there is no such file, or it cannot be read.
         ValueError: it is damaged, or is another file; the message names it.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"no run at {path}: 'lidar-rank analyze CONFIG CHECKPOINT --out {path}' writes one")
     content = path.read_bytes()
     try:
         record = json.loads(content)

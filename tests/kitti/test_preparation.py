@@ -432,7 +432,7 @@ def test_a_scan_with_nan_is_named_and_the_frames_before_it_are_kept(root):
 
 
 def test_a_root_without_images_asks_for_their_size(root):
-    with pytest.raises(FileNotFoundError, match=r"no image .*training/image_2/000000.png: give image_size"):
+    with pytest.raises(FileNotFoundError, match=r"no image .*image_2/000000\.png: give its .* --image-size 1242 375"):
         prepare(root, image_size=None)
 
 

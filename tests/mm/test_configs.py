@@ -30,7 +30,7 @@ LOSS_FILES = sorted((CONFIGS / "_base_" / "losses").glob("*.py"))
 OF_FILE = {path.stem: losses_in_text(path) for path in LOSS_FILES}
 DENSE, RPN, IOU_BALANCED = OF_FILE["dense"], OF_FILE["rpn"], OF_FILE["iou-balanced"]
 NUM_CLASSES = {"own": 2, "3class": 3, "bccd": 3, "coco": 80, "voc0712": 20, "kitti": 3}
-SCANS = DENSE | OF_FILE["ce"] | OF_FILE["iou-branch"] | OF_FILE["box-iou"] | {"iou-balanced-paper"}
+SCANS = DENSE | OF_FILE["ce"] | OF_FILE["iou-branch"] | OF_FILE["box-iou"]
 TAKEN = {
     "second": SCANS,
     "sassd": SCANS | OF_FILE["confidence"],
@@ -39,7 +39,7 @@ TAKEN = {
     "atss": OF_FILE["focal"] | OF_FILE["rankdet"] | OF_FILE["dr"],
     "ssd": IOU_BALANCED,
     "foveabox": IOU_BALANCED,
-    "faster_rcnn": IOU_BALANCED | OF_FILE["ghm-r"] | RPN,
+    "faster_rcnn": {"iou-balanced"} | OF_FILE["ghm-r"] | RPN,
 }
 
 
@@ -374,6 +374,41 @@ def test_scores_that_are_only_compared_with_each_other_start_in_the_middle():
             compared.add(name)
             assert head.prior_prob == 0.5, f"with {name} all scores may stay below the threshold of the test"
     assert {"ap", "alrp", "rank-sort"} <= compared
+
+
+def parts_of(loss: dict) -> Iterator[dict]:
+    """A loss and the losses that it is made of."""
+    yield loss
+    for part in (loss.get("start"), loss.get("end"), *loss.get("losses", [])):
+        yield from parts_of(part) if part else ()
+
+
+@pytest.mark.parametrize("name", ["retinanet_r18_small_bccd", "retinanet_r18_small_kitti-car", "atss_r18_small_bccd"])
+@pytest.mark.usefixtures("read_once")
+def test_focal_loss_has_one_weight_wherever_a_loss_contains_it(name: str):
+    """Losses are compared with focal loss; another weight of their own focal loss would be what is compared."""
+    (path,) = CONFIGS.glob(f"*/{name}.py")
+    weight = configs.load_config(str(path)).model.bbox_head.loss_cls.loss_weight
+    for loss in losses_in_text(path):
+        tuned = not loss.endswith("-paper")
+        for part in parts_of(configs.load_config(str(path), loss).model.bbox_head.loss_cls):
+            if part.type.rpartition(".")[2] in ("SigmoidFocalLoss", "QualityFocalLoss", "IoUBalancedClsLoss"):
+                assert part.get("loss_weight", 1) == (weight if tuned else 1), loss
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("sassd/*.py")), ids=lambda path: path.stem)
+@pytest.mark.usefixtures("read_once")
+def test_focal_loss_of_sassd_is_normalised_scan_by_scan_wherever_a_loss_contains_it(path: Path):
+    for loss in (None, *losses_in_text(path)):
+        for part in parts_of(configs.load_config(str(path), loss).model.bbox_head.loss_cls):
+            if part.type == "lidar_rank.SigmoidFocalLoss":
+                assert part.get("scope") == "image", loss
+
+
+@pytest.mark.parametrize(("path", "loss"), [case for case in combinations() if "-ghm" in case.id])
+@pytest.mark.usefixtures("read_once")
+def test_steps_with_ghm_are_bounded(path: Path, loss: str):
+    assert configs.load_config(str(path), loss).optim_wrapper.clip_grad.max_norm <= 35
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,7 @@ from lidar_rank.mm.seam import Candidates
 
 from .conftest import CONFIGS
 from .images import voc_root
+from .test_2d_configs import tiny
 from .test_running import scalars, weights
 
 
@@ -136,6 +137,18 @@ def test_images_are_measured_as_scans_are(tmp_path, monkeypatch):
     row = rows_of_hook(tmp_path / "w")[0]
     assert 0 < row["reversed_pairs_percent/F-B"] < 100
     assert row["feature_gradient/loss_bbox"] > 0
+
+
+def test_region_proposals_know_one_class(tmp_path, monkeypatch):
+    """The labels of the data, 0 to 2, are not those of the head, to which every object is of class 0."""
+    cells = {"a": [("RBC", 10, 12, 60, 70), ("WBC", 90, 20, 190, 96)], "b": [("Platelets", 10, 12, 60, 70)]}
+    monkeypatch.setenv("BCCD_ROOT", str(voc_root(tmp_path / "cells", cells)))
+    path = CONFIGS / "faster_rcnn" / "faster-rcnn_r18_small_bccd.py"
+    running.train(
+        str(path), loss="rpn-dr", work_dir=str(tmp_path / "w"), options=tiny(path, validated=False), diagnose=1
+    )
+    rows = rows_of_hook(tmp_path / "w")
+    assert all(0 < row["reversed_pairs_percent/F-B"] < 100 for row in rows), "each image has objects"
 
 
 def step_of(scores: list[float], labels: list[int], iou: list[float]) -> Step:

@@ -81,8 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, simulated_root: Path) -> Pa
     )
     header += f"\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS {len(scan)}\nDATA binary\n"
     (folder / "scan.pcd").write_bytes(header.encode() + scan.tobytes())
-    (folder / "lidar_rank").mkdir()
-    (folder / "lidar_rank" / "configs").symlink_to(REPOSITORY / "configs")
+    (folder / "configs").symlink_to(REPOSITORY / "configs")
     return folder
 
 

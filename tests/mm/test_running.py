@@ -16,6 +16,9 @@ import torch
 from lidar_rank import runs
 from lidar_rank.cli import main
 from lidar_rank.mm import optim, running
+from lidar_rank.mm.configs import load_config
+from lidar_rank.mm.predicting import load_detector
+from lidar_rank.mm.registry import MODELS
 
 from .toys import STEPS_PER_EPOCH, ToyModel, write_config
 
@@ -101,7 +104,7 @@ def test_missing_config_checkpoint_or_data_is_one_clear_error(small_config, tmp_
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at nowhere\.pth"):
         running.test(small_config, "nowhere.pth")
     monkeypatch.setenv("KITTI_ROOT", str(tmp_path / "absent"))
-    with pytest.raises(FileNotFoundError, match=r"create-data .*absent"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*absent: .*lidar-rank simulate .* create-data .*absent"):
         running.train(small_config, work_dir=str(tmp_path))
 
 
@@ -111,8 +114,20 @@ def test_checkpoint_of_another_model_is_refused(small_config, brief, tmp_path):
     with pytest.raises(ValueError, match=r"other\.pth is not of this config's model"):
         running.test(small_config, str(tmp_path / "other.pth"), work_dir=str(tmp_path))
     brief["load_from"] = str(tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"have another shape; .* Give the config"):
+    with pytest.raises(ValueError, match=r"have another shape, .* Give the config"):
         running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
+
+
+def test_part_that_a_test_would_leave_out_is_named_and_a_training_may_leave_it_out(small_config, brief, tmp_path):
+    branch = MODELS.build(load_config(small_config, "iou-branch").model)
+    torch.save({"state_dict": branch.state_dict(), "meta": {}}, tmp_path / "branch.pth")
+    named = r"branch\.pth .* of parts that the model lacks; bbox_head\.iou_branch\.\S+ needs nothing, .* --loss"
+    with pytest.raises(ValueError, match=named):
+        running.test(small_config, str(tmp_path / "branch.pth"), work_dir=str(tmp_path))
+    with pytest.raises(ValueError, match=named):
+        load_detector(small_config, tmp_path / "branch.pth")
+    brief |= {"train_cfg.max_epochs": 1, "load_from": str(tmp_path / "branch.pth")}
+    running.train(small_config, work_dir=str(tmp_path / "w"), options=brief)
 
 
 def test_config_without_validation_and_environment_trains(tmp_path):
@@ -171,7 +186,11 @@ def test_cause_of_a_stopped_training_is_its_error(tmp_path, monkeypatch):
         ),
         (
             'dataset=dict(data_root="{{$OTHER_ROOT:data/other}}", ann_file="b.pkl")',
-            r"Prepare the data set with 'lidar-rank create-data data/other', or name another root with OTHER_ROOT=DIR$",
+            r"no folder data/other: put KITTI there.* create-data data/other'; or name another .* OTHER_ROOT=DIR$",
+        ),
+        (
+            'dataset=dict(data_root="{{$OTHER_ROOT:/}}", ann_file="b.pkl")',
+            r"Prepare the data set with 'lidar-rank create-data /', or name another root with OTHER_ROOT=DIR$",
         ),
         (
             'dataset=dict(data_root="data/coco/", ann_file="c.json")',

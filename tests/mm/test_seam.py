@@ -31,8 +31,18 @@ def test_a_head_within_a_list_is_found():
 
 def test_our_heads_flat_losses_and_the_hosts_losses_pass():
     check_losses_have_images(model("lidar_rank.PerImageAnchor3DHead", DR))
-    check_losses_have_images(model("Anchor3DHead", {"type": "lidar_rank.FlatLoss", "loss": DR}))
+    check_losses_have_images(model("RetinaHead", {"type": "lidar_rank.FlatLoss", "use_sigmoid": True, "loss": DR}))
     check_losses_have_images(model("Anchor3DHead", {"type": "mmdet.FocalLoss"}))
+
+
+def test_a_flat_loss_that_the_head_would_misunderstand_is_refused():
+    """The host decides by the text of the config about a channel for background, and whether it samples anchors."""
+    flat = {"type": "lidar_rank.FlatLoss", "loss": DR}
+    with pytest.raises(ValueError, match=r"RetinaHead reads use_sigmoid in the config .* write .*use_sigmoid=True"):
+        check_losses_have_images(model("mmdet.RetinaHead", flat))
+    for head in ("Anchor3DHead", "mmdet3d.Anchor3DHead"):
+        with pytest.raises(ValueError, match=rf"{head} samples anchors .* use type='lidar_rank\."):
+            check_losses_have_images(model(head, {**flat, "use_sigmoid": True}))
 
 
 def test_training_stops_before_it_starts(tmp_path):

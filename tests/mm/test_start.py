@@ -25,6 +25,7 @@ def start(monkeypatch, simulated_root, tmp_path, brief):
         (runner,) = runners
         runners.clear()
         runner.train_loop  # noqa: B018 - built by looking at it, as Runner.train does before it loads
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         runner.load_or_resume()
         return runner
 
@@ -73,3 +74,16 @@ def test_a_resumed_run_goes_on_instead_of_starting_from_other_weights_again(name
     begun.save_checkpoint(str(tmp_path / "work"), "epoch_1.pth", **kept)
     (tmp_path / "work" / "last_checkpoint").write_text(str(tmp_path / "work" / "epoch_1.pth"))
     assert (first_weight(start(resume=True, **given)) == 7.0).all()
+
+
+def test_a_resumed_run_keeps_the_state_of_its_losses_and_another_measures_anew(start, tmp_path):
+    """The factor of w_loc="auto" is that of the first batch, which depends on how good the boxes are then."""
+    begun = start(loss="iou-balanced")
+    begun.model.bbox_head.loss_bbox.w_auto.fill_(5.0)
+    kept = {"save_optimizer": False, "save_param_scheduler": False}
+    begun.save_checkpoint(str(tmp_path), "other.pth", **kept)
+    other = start(loss="iou-balanced", options={"load_from": str(tmp_path / "other.pth")})
+    assert other.model.bbox_head.loss_bbox.w_auto == 0
+    begun.save_checkpoint(str(tmp_path / "work"), "epoch_1.pth", **kept)
+    (tmp_path / "work" / "last_checkpoint").write_text(str(tmp_path / "work" / "epoch_1.pth"))
+    assert start(loss="iou-balanced", resume=True).model.bbox_head.loss_bbox.w_auto == 5

@@ -8,3 +8,4 @@ loss_iou_balanced = dict(
         )
     )
 )
+loss_iou_balanced_paper = loss_iou_balanced  # models for scans and the thin RetinaNet change its weights

@@ -29,14 +29,7 @@ loss_ghm = dict(model=dict(bbox_head=dict(loss_cls=dict(max_weight=100.0), loss_
 loss_diou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=1.0))))
 loss_odiou = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=4.0))))
 loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=4.0, exponent=0.5))))
-loss_iou_balanced_paper = dict(
-    model=dict(
-        bbox_head=dict(
-            loss_cls=dict(_delete_=True, type="lidar_rank.IoUBalancedClsLoss"),
-            loss_bbox=dict(_delete_=True, type="lidar_rank.IoUBalancedLocLoss", w_loc="auto", loss_weight=2.0),
-        )
-    )
-)
+loss_iou_balanced_paper = dict(model=dict(bbox_head=dict(loss_bbox=dict(loss_weight=2.0))))
 # The best weight beside box-iou; alone 0.5 and 1 differed by 0.1 points.
 loss_focal_rankdet_iou = dict(
     model=dict(

@@ -11,6 +11,7 @@ retina_head = dict(
 
 # The authors' bound on the norm of a step, which GHM's rare gradients with large weights need. Their learning rate is
 # the host's, 0.01 for 16 images.
-loss_ghm = loss_ghm_paper = dict(optim_wrapper=dict(clip_grad=dict(max_norm=35, norm_type=2)))
+loss_ghm = dict(optim_wrapper=dict(clip_grad=dict(max_norm=35, norm_type=2)))
+loss_ghm_paper = loss_ghm_c = loss_ghm_c_paper = loss_ghm
 # The authors' factor, tuned on COCO.
-loss_iou_balanced = dict(model=dict(bbox_head=dict(loss_bbox=dict(w_loc=3.049))))
+loss_iou_balanced = loss_iou_balanced_paper = dict(model=dict(bbox_head=dict(loss_bbox=dict(w_loc=3.049))))

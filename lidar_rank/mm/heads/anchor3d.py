@@ -34,7 +34,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
     Args:
         loss_cls: Config of the classification or ranking loss.
         iou_branch: Options of :class:`IoUBranch`, without the numbers of channels and anchors; None is a head without.
-        prior_prob: Score of every anchor before training: 0.01 for focal loss, 0.5 for DR loss.
+        prior_prob: Score of every anchor before training: 0.01 for focal loss, 0.5 for losses that only compare scores.
         *args: As the host's.
         **kwargs: As the host's.
     """
@@ -69,7 +69,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
         """Losses of a batch; arguments as the host's, after the maps of the IoU branch if there is one.
 
         Raises:
-            ValueError: an object is not finite or has a size that is not positive.
+            ValueError: an object is not finite, has a size that is not positive, or is of a class that the head lacks.
         """
         iou_preds, *inputs = inputs if self.iou_branch is not None else (None, *inputs)
         found = self._match(cls_scores, bbox_preds, *inputs)
@@ -133,7 +133,7 @@ class PerImageAnchor3DHead(Anchor3DHead):
         metas: list[dict],
         ignored: list | None = None,
     ) -> "Matches":
-        _check_objects(objects, metas)
+        _check_objects(objects, metas, self.num_classes)
         anchors, labels, box_targets, directions = self._targets(cls_scores, objects, metas, ignored)
         # Looked up once: each look-up by a mask would wait for the device.
         positive = is_object(labels, self.num_classes)
@@ -178,8 +178,13 @@ def _with_limited_sizes(deltas: Tensor) -> Tensor:
     return torch.cat([deltas[:, :3], deltas[:, 3:6].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO), deltas[:, 6:]], 1)
 
 
-def _check_objects(objects: list, metas: list[dict]) -> None:
-    """Refuse objects that no assigner can match; the host would train on them without a warning."""
+def _check_objects(objects: list, metas: list[dict], num_classes: int) -> None:
+    """Refuse objects that no assigner can match, or of a class that the head lacks, which would count as background.
+
+    The host would train on them without a warning.
+    """
     for instances, meta in zip(objects, metas, strict=True):
+        name = meta.get("lidar_path", "a scan without a path")
         boxes = instances.bboxes_3d if isinstance(instances.bboxes_3d, Tensor) else instances.bboxes_3d.tensor
-        check_boxes(boxes, f"{meta.get('lidar_path', 'a scan without a path')}: objects")
+        check_boxes(boxes, f"{name}: objects")
+        seam.check_labels(instances.labels_3d, num_classes, name)

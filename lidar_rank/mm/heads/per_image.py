@@ -39,7 +39,8 @@ class PerImageHead:
 
     Args:
         loss_cls: Config of the classification or ranking loss, of scope ``lidar_rank``; it normalises itself.
-        prior_prob: Score of every candidate before training: 0.01 for focal loss, 0.5 for DR loss.
+        prior_prob: Score of every candidate before training: 0.01 for focal loss, 0.5 for losses that only compare
+            scores.
         *args: As the host's.
         **kwargs: As the host's. ``loss_bbox`` is a localization loss of scope ``lidar_rank``, or with
             ``reg_decoded_bbox=True`` also one of the host on boxes.
@@ -51,6 +52,11 @@ class PerImageHead:
         super().__init__(*args, loss_cls=_SIGMOID_SCORES, **kwargs)
         self.init_cfg["override"]["bias_prob"] = prior_prob
         self.loss_cls = MODELS.build(loss_cls)
+        if self.train_cfg and self.train_cfg.get("pos_weight", -1) != -1:
+            raise ValueError(
+                "train_cfg.pos_weight must be -1: losses of scope lidar_rank take no weights, got"
+                f" {self.train_cfg['pos_weight']}"
+            )
 
     def loss_by_feat(
         self,
@@ -140,16 +146,8 @@ def check_objects(objects: list[InstanceData], metas: list[dict], num_classes: i
         ValueError: a box has no area or is not finite, or a label is not one of the head's classes.
     """
     for image, meta in zip(objects, metas, strict=True):
-        boxes, labels, name = image.bboxes, image.labels, meta.get("img_path", "an image")
-        known = is_object(labels, num_classes)
-        devices.require(
-            known.all(),
-            f"{name}: each label must be one of the head's {num_classes} classes, 0 to {num_classes - 1}",
-            lambda labels=labels, known=known: (
-                f"label {labels[~known][0].item()} is not: num_classes and the data set's metainfo must name the same"
-                " classes"
-            ),
-        )
+        boxes, name = image.bboxes, meta.get("img_path", "an image")
+        seam.check_labels(image.labels, num_classes, name)
         valid = boxes.isfinite().all(1) & (boxes[:, 2:] > boxes[:, :2]).all(1)
         devices.require(
             valid.all(),

@@ -215,6 +215,14 @@ def test_an_invalid_object_is_named_with_its_scan(column, value):
         head.loss_by_feat(*outs, [objects(CAR_A), objects(CAR_A, bad)], metas)
 
 
+def test_an_object_of_a_class_that_the_head_lacks_is_named_with_its_scan():
+    head = build(OURS)
+    metas = [{"box_type_3d": LiDARInstance3DBoxes, "lidar_path": f"scans/{i}.bin"} for i in range(2)]
+    outs = head([torch.zeros(2, CHANNELS, CELLS, CELLS)])
+    with pytest.raises(ValueError, match=r"scans/1\.bin: each label must be one of .* label 1 is not"):
+        head.loss_by_feat(*outs, [objects(CAR_A), objects(CAR_B, labels=[1])], metas)
+
+
 def test_a_loss_that_needs_overlaps_says_so_in_a_head_that_gives_none():
     flat = {"type": "lidar_rank.FlatLoss", "loss": {"type": "lidar_rank.IoURankingLoss"}}
     with pytest.raises(ValueError, match=r"FlatLoss serves heads that give no overlaps, and IoURankingLoss needs iou="):
