@@ -3,7 +3,9 @@
 import argparse
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
 from numpy import ndarray
-from scipy.stats import norm
+from scipy.stats import norm, ttest_1samp
 from scipy.stats import t as student
 
 from lidar_rank.evaluation import DIFFICULTIES, evaluate_kitti
@@ -87,11 +89,11 @@ def _take(objects: KittiObjects, frames: ndarray) -> KittiObjects:
 
 
 def half_width(differences: ndarray, on_drawn_frames: ndarray) -> float:
-    """Half of the 95 % interval of the mean difference of two rows; 0, as there is none, with one seed.
+    """Half of the 95 % interval of the mean difference of two rows; 0, as there is none, with one or two seeds.
 
     The variance of the choice of seeds, by Student's distribution, and that of the choice of frames, by the bootstrap,
     are added. A bootstrap of the seeds would be too narrow: of five normal ones it covers the mean in 85 % of cases.
-    The interval of the frames of one seed would be narrower than that of two seeds.
+    Two seeds say too little of their spread: half of the interval would be nine times their distance from the mean.
 
     Args:
         differences: Of each seed, ``(seed,)``.
@@ -99,7 +101,7 @@ def half_width(differences: ndarray, on_drawn_frames: ndarray) -> float:
             choice of seeds counts.
     """
     seeds, draws = on_drawn_frames.shape
-    if seeds == 1:
+    if seeds < 3:
         return 0.0
     of_seeds = student.ppf(0.975, seeds - 1) * differences.std(ddof=1) / seeds**0.5
     of_frames = norm.ppf(0.975) * on_drawn_frames.mean(axis=0).std(ddof=1) if draws else 0.0
@@ -141,7 +143,9 @@ def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], 
 {study.text}
 
 Differences are those to the first row of the detector: each seed of a row is compared with the same seed of the first.
-Their 95 % intervals cover the choice of seeds, by Student's distribution{frames}; one seed has none.
+Their 95 % intervals cover the choice of seeds, by Student's distribution{frames}; one or two seeds have none.
+Of five seeds the width of an interval is itself uncertain: a row with a narrow one is no surer than others. Seed 0
+of a row with trials is the run that its settings were chosen by.
 
 {len(done)} of {planned} runs are done; their training took {hours:.1f} hours of one core{untimed}.
 The following does the others and writes this page anew:
@@ -175,30 +179,66 @@ def _section(study: Study, data: DataSet, results: dict[str, dict[int, dict[str,
 
 
 def _differences(study: Study, data: DataSet, results: dict[str, dict[int, dict[str, Any]]]) -> str:
-    """Differences in every column, of rows with several seeds."""
-    lines = []
+    """Differences in every column, of rows with three seeds or more."""
+    first = _first_rows(study)
+    gaps: dict[str, dict[str, ndarray]] = {}  # metric, row
     for name, row in study.rows.items():
-        own, other = results.get(name, {}), results.get(_first_rows(study)[row.detector], {})
-        seeds = len(own.keys() & other.keys())
-        if own is not other and seeds > 1:
-            cells = [" / ".join(_gap_of_seeds(own, other, key) for key in keys) for keys in study.columns.values()]
-            lines.append(f"| {name} | {seeds} | {' | '.join(cells)} |")
-    if not lines:
+        own, other = results.get(name, {}), results.get(first[row.detector], {})
+        if own is not other and len(own.keys() & other.keys()) > 2:
+            for key in chain(*study.columns.values()):
+                gaps.setdefault(key, {})[name] = _paired(own, other, partial(_metric, key))
+    if not gaps:
         return ""
-    head = f"| loss | seeds | {' | '.join(study.columns)} |\n| --- | --- {'| ---: ' * len(study.columns)}|"
-    title = (
-        f"### Differences: {data.title[0].lower()}{data.title[1:]}\nThe intervals here cover the choice of seeds alone."
-    )
-    return "\n".join([title, "", head, *lines, ""])
+    lines = [
+        f"### Differences: {data.title[0].lower()}{data.title[1:]}",
+        "The intervals here cover the choice of seeds alone. A star marks a difference that is certain beside those of",
+        "all rows of the detector in a column: by Student's test with Holm's correction, 5 % for all of them together.",
+        "",
+        f"| loss | seeds | {' | '.join(study.columns)} |",
+        f"| --- | --- {'| ---: ' * len(study.columns)}|",
+    ]
+    certain = {key: _certain(of_rows, lambda name: study.rows[name].detector) for key, of_rows in gaps.items()}
+    for name in next(iter(gaps.values())):
+        cells = [
+            " / ".join(_gap_of_seeds(gaps[key][name], key) + "*" * (name in certain[key]) for key in keys)
+            for keys in study.columns.values()
+        ]
+        lines.append(f"| {name} | {len(next(iter(gaps.values()))[name])} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
-def _gap_of_seeds(own: dict[int, Any], other: dict[int, Any], key: str) -> str:
+def _metric(key: str, result: dict[str, Any]) -> float:
+    return float(result["metrics"].get(key, np.nan))
+
+
+def _gap_of_seeds(gaps: ndarray, key: str) -> str:
     """Mean difference of a metric and half of the interval that covers the choice of seeds."""
-    gaps = _paired(own, other, lambda result: result["metrics"].get(key, np.nan))
     if np.isnan(gaps).any():
         return "-"
     digits = 2 if key.startswith("reversed") else 1
     return f"{gaps.mean():+.{digits}f} ± {half_width(gaps, np.empty((len(gaps), 0))):.{digits}f}"
+
+
+def _certain(gaps: dict[str, ndarray], family_of: Callable[[str], str]) -> set[str]:
+    """Rows whose differences are not zero by Student's paired test, with 5 % for all rows of a family together.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics, 1979.
+
+    Args:
+        gaps: Of each row, the difference of each seed, ``(seed,)``; a row without a value has NaN.
+        family_of: The family of a row.
+    """
+    families: dict[str, dict[str, float]] = {}
+    for name, of_seeds in gaps.items():
+        if np.ptp(of_seeds) > 1e-9:  # not so of NaN, nor of a measure in steps that all seeds share
+            families.setdefault(family_of(name), {})[name] = float(ttest_1samp(of_seeds, 0).pvalue)
+    found = set()
+    for values in families.values():
+        for rank, name in enumerate(sorted(values, key=values.__getitem__)):
+            if not values[name] * (len(values) - rank) <= 0.05:
+                break
+            found.add(name)
+    return found
 
 
 def _paired(own: dict[int, Any], other: dict[int, Any], value: Callable[[dict[str, Any]], Any]) -> ndarray:
@@ -234,20 +274,20 @@ def _gap(study: Study, own: dict[int, dict[str, Any]], other: dict[int, dict[str
 
 def _picture(study: Study, runs: Sequence["Run"], page: Path) -> str:
     """Draw the differences beside the page, if there are any; return what shows them."""
-    found: dict[str, dict[str, tuple[float, float, int]]] = {}  # data set, row
+    found: dict[str, dict[str, tuple[float, float]]] = {}  # data set, row
     for data in study.data_sets.values():
         results = _results(runs, data)
         for name, row in study.rows.items():
             own, other = results.get(name, {}), results.get(_first_rows(study)[row.detector], {})
             if own is not other and (gap := _gap(study, own, other)):
-                found.setdefault(data.title, {})[name] = (*gap, len(own.keys() & other.keys()))
+                found.setdefault(data.title, {})[name] = gap
     if not found:
         return ""
     _draw_differences(found, page.with_suffix(".png"))
     return f"![Differences to the first row of the detector]({page.with_suffix('.png').name})\n"
 
 
-def _draw_differences(found: dict[str, dict[str, tuple[float, float, int]]], out: Path) -> None:
+def _draw_differences(found: dict[str, dict[str, tuple[float, float]]], out: Path) -> None:
     mpl.use("Agg")
     rows = list(dict.fromkeys(name for gaps in found.values() for name in gaps))
     figure, panels = plt.subplots(
@@ -259,11 +299,10 @@ def _draw_differences(found: dict[str, dict[str, tuple[float, float, int]]], out
         squeeze=False,
     )
     for axes, (title, gaps) in zip(panels[0], found.items(), strict=True):
-        middle, half, seeds = np.array(list(gaps.values())).T
+        middle, half = np.array(list(gaps.values())).T
         axes.errorbar(middle, [rows.index(name) for name in gaps], xerr=half, fmt="o")
         axes.axvline(0, color="0.6", linewidth=1)
-        # The interval of two seeds is wider than all others together, and leaves the picture; no point does.
-        end = 1.1 * (np.abs(middle) + np.where(seeds > 2, half, 0)).max()
+        end = 1.1 * (np.abs(middle) + half).max()
         axes.set_title(title, fontsize="medium")
         axes.set_xlim(-end, end)
     panels[0][0].set(yticks=range(len(rows)), yticklabels=rows)
