@@ -104,7 +104,7 @@ def boxes_at(scene: Scene, run: int, min_score: float) -> ShownBoxes:
             score_of[found.object_of[matched]] = found.scores[matched]
     if objects is not None:
         of_counted = np.where(score_of >= min_score, "object", "missed")
-        kinds.append(np.where(objects.is_counted, of_counted, "ignored"))
+        kinds.append(np.where(objects.is_counted[run], of_counted, "ignored"))
         boxes.append(objects.boxes)
     if found is not None:
         kinds.append(np.array(predicted, dtype=np.str_))

@@ -36,18 +36,18 @@ COLOURS: Final = {
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """Labelled objects of a scene.
+    """Labelled objects of a scene: those on which at least one detector is evaluated.
 
     Attributes:
         names: Class of each.
         boxes: (x, y, z_bottom, length, width, height, yaw) in the frame of the points, or (left, top, right, bottom) in
             pixels of the image file.
-        is_counted: Whether each is found or missed; the evaluation ignores the others.
+        is_counted: Whether each is found or missed in the evaluation of each detector, which ignores the others.
     """
 
     names: Shaped[ndarray, " object"]
     boxes: Float[ndarray, "object column"]
-    is_counted: Bool[ndarray, " object"]
+    is_counted: Bool[ndarray, "detector object"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,29 +120,21 @@ class SceneReader:
     """
 
     def __init__(self, results: Sequence[Results | None]) -> None:
-        self._results = results
-        self._verdicts = [None if own is None else judge(own) for own in results]
-        self._index: list[dict[str, int]] = [
-            {} if own is None else {name: index for index, name in enumerate(own.objects.frame_ids)} for own in results
-        ]
+        self._detectors = [None if own is None else _Judged(own) for own in results]
 
     def read(self, name: str) -> Scene:
         """Read a scene; at least one detector has results for it. What cannot be read is said in its note."""
-        files = [
-            own.files[index[name]]
-            for own, index in zip(self._results, self._index, strict=True)
-            if own is not None and name in index
-        ]
+        known = [own for own in self._that_know(name) if own is not None]
+        files = [own.results.files[own.frame_of[name]] for own in known]
         file = next((path for path in files if path.is_file()), files[0])
-        is_3d = any(own.is_3d for own in self._results if own is not None)
-        return self._scan(name, file) if is_3d else self._image(name, file)
+        return self._scan(name, file) if known[0].results.is_3d else self._image(name, file)
 
     def _scan(self, name: str, file: Path) -> Scene:
         frame = Frame.of_scan(file)
         try:
             calibration = read_calibration(frame.calibration_path)
         except (OSError, ValueError) as error:
-            return Scene(name, [None] * len(self._results), note=f"no calibration, so no boxes: {error}")
+            return Scene(name, [None] * len(self._detectors), note=f"no calibration, so no boxes: {error}")
         points, picture, note = None, None, ""
         try:
             points = read_points(file)
@@ -172,32 +164,51 @@ class SceneReader:
         predictions, objects = self._boxes(name, None)
         return Scene(name, predictions, None, objects, picture, None, note)
 
-    def _boxes(self, name: str, calibration: Calibration | None) -> tuple[list[Predictions | None], Objects | None]:
-        """Predictions of each detector, and the objects as the first that knows the scene has them."""
-        predictions: list[Predictions | None] = []
-        objects = None
-        for results, verdicts, index in zip(self._results, self._verdicts, self._index, strict=True):
-            if results is None or verdicts is None or name not in index:
-                predictions.append(None)
-                continue
-            truth, found = (_rows(table, index[name]) for table in (results.objects, results.detections))
-            shown = truth[verdicts.is_shown[truth]]
-            if objects is None:
-                boxes = _boxes_of(results.objects, shown, calibration)
-                objects = Objects(results.objects.name[shown], boxes, verdicts.is_counted[shown])
-            place_of = {int(row): place for place, row in enumerate(shown)}
-            best_first = found[np.argsort(-results.detections.score[found], kind="stable")]
-            predictions.append(
-                Predictions(
-                    results.detections.name[best_first],
-                    results.detections.score[best_first],
-                    _boxes_of(results.detections, best_first, calibration),
-                    verdicts.verdict[best_first],
-                    verdicts.overlap[best_first],
-                    np.array([place_of.get(int(row), NOTHING) for row in verdicts.object_of[best_first]], dtype=int),
-                )
-            )
-        return predictions, objects
+    def _that_know(self, name: str) -> list["_Judged | None"]:
+        return [own if own is not None and name in own.frame_of else None for own in self._detectors]
+
+    def _boxes(self, name: str, calibration: Calibration | None) -> tuple[list[Predictions | None], Objects]:
+        """Predictions of each detector, and the objects on which at least one is evaluated.
+
+        All have the same objects in the same order; which of them count depends on the classes and range of each.
+        """
+        detectors = self._that_know(name)
+        known = [own for own in detectors if own is not None]
+        is_shown = np.any([own.verdicts.is_shown[own.objects_in(name)] for own in known], axis=0)
+        nothing = np.zeros(len(is_shown), dtype=bool)
+        is_counted = [nothing if own is None else own.verdicts.is_counted[own.objects_in(name)] for own in detectors]
+        table, shown = known[0].results.objects, known[0].objects_in(name)[is_shown]
+        objects = Objects(table.name[shown], _boxes_of(table, shown, calibration), np.array(is_counted)[:, is_shown])
+        return [None if own is None else own.predictions(name, is_shown, calibration) for own in detectors], objects
+
+
+class _Judged:
+    """Results of a detector and the verdicts on them."""
+
+    def __init__(self, results: Results) -> None:
+        self.results, self.verdicts = results, judge(results)
+        self.frame_of = {name: frame for frame, name in enumerate(results.objects.frame_ids)}
+
+    def objects_in(self, name: str) -> Int[ndarray, " object"]:
+        """Rows of the objects of a scene."""
+        return _rows(self.results.objects, self.frame_of[name])
+
+    def predictions(
+        self, name: str, is_shown: Bool[ndarray, " object"], calibration: Calibration | None
+    ) -> Predictions:
+        """Boxes in a scene, of whose objects some are shown."""
+        table, verdicts = self.results.detections, self.verdicts
+        found = _rows(table, self.frame_of[name])
+        best_first = found[np.argsort(-table.score[found], kind="stable")]
+        place_of = {int(row): place for place, row in enumerate(self.objects_in(name)[is_shown])}
+        return Predictions(
+            table.name[best_first],
+            table.score[best_first],
+            _boxes_of(table, best_first, calibration),
+            verdicts.verdict[best_first],
+            verdicts.overlap[best_first],
+            np.array([place_of.get(int(row), NOTHING) for row in verdicts.object_of[best_first]], dtype=int),
+        )
 
 
 def _rows(table: KittiObjects, frame: int) -> Int[ndarray, " object"]:

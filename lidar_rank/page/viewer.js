@@ -41,7 +41,7 @@ function rows(scene, run) { // predictions above the threshold, then objects tha
     item.score >= state.minScore ? [{ item, index, verdict: scene.objects ? VERDICTS[item.verdict] : "predicted" }] : []);
   const scores = scoreOfObjects(scene, run);
   const missed = (scene.objects || []).flatMap((item, index) =>
-    item.counted && scores[index] < state.minScore ? [{ item, index: OBJECT + index, verdict: "missed" }] : []);
+    item.counted[run] && scores[index] < state.minScore ? [{ item, index: OBJECT + index, verdict: "missed" }] : []);
   return [...found, ...missed];
 }
 
@@ -74,9 +74,9 @@ function lines(box) { // pairs of points: the edges, and from the middle of the 
   return Array.from({ length: points.length / 2 }, (_, i) => [points[2 * i], points[2 * i + 1]]);
 }
 
-function kindOf(scene, item, index, score) { // name of a box's colour
+function kindOf(scene, run, item, index, score) { // name of a box's colour
   if (index < OBJECT) return scene.objects ? VERDICTS[item.verdict] : "predicted";
-  if (!item.counted) return "ignored";
+  if (!item.counted[run]) return "ignored";
   return score < state.minScore ? "missed" : "object";
 }
 
@@ -200,8 +200,8 @@ function uploadLines(scene, run) {
       }
   };
   (scene.objects || []).forEach((object, index) =>
-    add(object, object.counted ? "object" : "ignored", scores[index], OBJECT + index));
-  (scene.runs[run] || []).forEach((box, index) => add(box, kindOf(scene, box, index, box.score), box.score, index));
+    add(object, object.counted[run] ? "object" : "ignored", scores[index], OBJECT + index));
+  (scene.runs[run] || []).forEach((box, index) => add(box, kindOf(scene, run, box, index, box.score), box.score, index));
   const sizes = { start: 3, end: 3, corner: 2, look: 4 };
   return { count: columns.corner.length / 2, array: vertexArray(() => {
     for (const [name, values] of Object.entries(columns))
@@ -314,7 +314,7 @@ function drawBoxes(context, scene, run, scale) {
   const scores = scoreOfObjects(scene, run), byScore = element("box-colour").value === "1";
   const add = (item, index, score) => {
     const isSelected = run === state.run && (index === state.selected || index === state.other);
-    const colour = byScore && index < OBJECT ? ramp(score) : COLOURS[kindOf(scene, item, index, score)];
+    const colour = byScore && index < OBJECT ? ramp(score) : COLOURS[kindOf(scene, run, item, index, score)];
     context.strokeStyle = isSelected ? "#fff" : colour;
     context.lineWidth = isSelected ? 2.5 : 1.5;
     context.beginPath();

@@ -123,8 +123,8 @@ def _block(name: str, content: bytes) -> str:
 
 
 def _pack_objects(objects: Objects) -> list[dict[str, Any]]:
-    rows = zip(objects.names, objects.boxes, objects.is_counted, strict=True)
-    return [{"name": str(name), "box": _rounded(box), "counted": bool(counted)} for name, box, counted in rows]
+    rows = zip(objects.names, objects.boxes, objects.is_counted.T.tolist(), strict=True)
+    return [{"name": str(name), "box": _rounded(box), "counted": by_run} for name, box, by_run in rows]
 
 
 def _pack_predictions(found: Predictions) -> list[dict[str, Any]]:

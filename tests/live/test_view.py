@@ -11,12 +11,23 @@ import pytest
 from PIL import Image
 
 from lidar_rank.cli import main
+from lidar_rank.kitti.calibration import WITHOUT_CAMERA
 from lidar_rank.live import RunScenes
 from lidar_rank.live.remote import ScenePanel
 from lidar_rank.live.scenes import boxes_at
 from lidar_rank.live.window import KEYS, Window
-from lidar_rank.page import Results, read_run
-from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, results_without_camera, run_of, scan_results
+from lidar_rank.page import Results, SceneReader, read_run
+from tests.page.cases import (
+    FOUND,
+    SCORES,
+    TRUE,
+    image_table,
+    make_scans,
+    results_without_camera,
+    run_of,
+    runs_of_other_classes_and_ranges,
+    scan_results,
+)
 
 NAMES = ["000000", "000001"]
 
@@ -52,6 +63,19 @@ def test_boxes_have_the_colours_of_their_verdicts_at_a_score(scenes):
     np.testing.assert_allclose([start, end], [[10, 0, -0.2], [12, 0, -0.2]], atol=0.01)
     lengths = np.sort(np.linalg.norm(lines[0, :12, 0] - lines[0, :12, 1], axis=1))
     np.testing.assert_allclose(lengths, np.repeat([1.5, 1.6, 4.0], 4), atol=1e-6)
+
+
+@pytest.mark.parametrize("order", [("car", "both", "near"), ("near", "both", "car")])
+def test_runs_with_other_classes_and_ranges_have_their_own_verdicts(order):
+    runs = runs_of_other_classes_and_ranges()
+    scene = SceneReader([runs[name] for name in order]).scene("000000", None, WITHOUT_CAMERA)
+    kinds = {  # of the objects: two persons and two cars, the last far away
+        "car": ["ignored", "ignored", "missed", "missed"],
+        "both": ["object", "object", "missed", "missed"],
+        "near": ["object", "object", "missed", "ignored"],
+    }
+    for run, name in enumerate(order):
+        assert boxes_at(scene, run, 0.75).kinds[:4].tolist() == kinds[name], name
 
 
 def test_picture_needs_no_display_and_shows_each_run(files, folder, monkeypatch, capsys):

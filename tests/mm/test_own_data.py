@@ -79,7 +79,7 @@ def test_own_scans_are_trained_on_and_evaluated_without_a_camera(own_config, own
     command = ["predict", own_config, str(own / "velodyne"), "--checkpoint", checkpoint, "--page", "--score", "0"]
     labels = ["--calib", str(own / "calib"), "--labels", str(own / "label_2"), "--out", str(tmp_path / "found")]
     assert main([*command, *labels]) == 0
-    assert (tmp_path / "found/index.html").read_text().count('"counted": true') == 3
+    assert (tmp_path / "found/index.html").read_text().count('"counted": [true]') == 3
     assert not (tmp_path / "found/camera").exists(), "there is none"
     written = Config.fromfile(tmp_path / "work" / "second_own_tiny.py")
     assert written.test_dataloader.dataset.metainfo.classes == ["person", "car"], "the config that predict takes"

@@ -132,7 +132,7 @@ def test_command_writes_files_and_says_why_nothing_was_found(
     assert "index.html shows 6 of 6 scans in 3D" in printed
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count('<i hidden id="points-') == 6
-    assert '"counted": true' in page
+    assert '"counted": [true]' in page
 
 
 def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Small runs: scans and images in a folder, with boxes of detectors."""
 
+import dataclasses
 import io
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from lidar_rank.kitti import join_frames, objects_from_lidar, read_calibration
 from lidar_rank.kitti.calibration import WITHOUT_CAMERA, format_calibration
 from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.kitti.predictions import objects_without_camera
+from lidar_rank.kitti.range import BEYOND_EVERY_DIFFICULTY
 from lidar_rank.page import Results, Run
 from tests.analysis.candidates import random_candidates
 from tests.kitti.roots import CALIBRATION
@@ -79,6 +81,31 @@ def results_without_camera(folder: Path, names: list[str], true: np.ndarray = TR
     boxes = [objects_without_camera(name, FOUND, ["Car"] * len(FOUND), scores=SCORES) for name in names]
     files = tuple(folder / "velodyne" / f"{name}.bin" for name in names)
     return Results(files, True, False, {"Car": 0.7}, "recall", join_frames(truth), join_frames(boxes))
+
+
+def runs_of_other_classes_and_ranges() -> dict[str, Results]:
+    """Two persons and two cars, found by a detector of cars, by one of both, and by one that sees few metres."""
+    names = ["Pedestrian", "Pedestrian", "Car", "Car"]
+    boxes = np.stack([moved(-5, 0), moved(0, 3), moved(5, 6), moved(50, 9)])
+    boxes[:2, 3:6] = 0.8, 0.6, 1.7
+    truth = objects_without_camera("000000", boxes, names)
+    outside = dataclasses.replace(truth, occlusion=np.array([0.0, 0.0, 0.0, BEYOND_EVERY_DIFFICULTY]))
+    own = {"car": (truth, [2, 3]), "both": (truth, [0, 1, 2, 3]), "near": (outside, [0, 1, 2])}
+    scores = np.array([0.9, 0.8, 0.7, 0.6])
+    return {
+        run: Results(
+            files=(Path("000000.bin"),),
+            is_3d=True,
+            has_difficulties=False,
+            min_overlap={"Car": 0.7} if run == "car" else {"Car": 0.7, "Pedestrian": 0.5},
+            sampling="recall",
+            objects=objects,
+            detections=objects_without_camera(
+                "000000", boxes[found], [names[row] for row in found], scores=scores[found]
+            ),
+        )
+        for run, (objects, found) in own.items()
+    }
 
 
 def image_table(name: str, names: list[str], boxes: list[list[float]], scores: list[float] | None) -> KittiObjects:

@@ -8,9 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lidar_rank.kitti.calibration import WITHOUT_CAMERA
 from lidar_rank.page import Results, Scene, SceneReader, render_page, scene_of_detections
 from lidar_rank.predictions import Detections
-from tests.page.cases import FOUND, SCORES, TRUE, image_table, make_scans, results_without_camera, scan_results
+from tests.page.cases import (
+    FOUND,
+    SCORES,
+    TRUE,
+    image_table,
+    make_scans,
+    results_without_camera,
+    runs_of_other_classes_and_ranges,
+    scan_results,
+)
 
 NAMES = ["000000", "000001"]
 
@@ -56,7 +66,7 @@ def test_data_of_the_page(folder):
     scene, _ = data_of(labelled_page(folder))["scenes"]
     (boxes,) = scene["runs"]
     assert [(box["score"], box["verdict"], box["object"]) for box in boxes] == [(0.9, 1, -1), (0.8, 0, 0), (0.4, 1, -1)]
-    assert [thing["counted"] for thing in scene["objects"]] == [True, True]
+    assert [thing["counted"] for thing in scene["objects"]] == [[True], [True]]
     np.testing.assert_allclose(boxes[1]["box"], FOUND[0], atol=1e-3)
     assert boxes[1]["overlap"] == pytest.approx(3.9 / 4.1, abs=1e-4)
     assert scene["points"]["count"] == scene["points"]["of"] == 3000
@@ -179,6 +189,26 @@ def test_runs_stand_side_by_side(folder, open_page):
     page.locator("#tables table").nth(1).locator("tbody tr").nth(2).click()
     assert page.locator("#tables table").nth(0).locator("tr.selected").count() == 0
     assert page.locator("#tables table").nth(1).locator("tr.selected").count() == 1
+
+
+@pytest.mark.parametrize("order", [("car", "both", "near"), ("near", "both", "car")])
+def test_runs_with_other_classes_and_ranges_have_their_own_verdicts(order, open_page):
+    """The objects were those of the first run, at which the other runs' boxes pointed by numbers of their own."""
+    runs = runs_of_other_classes_and_ranges()
+    scene = SceneReader([runs[name] for name in order]).scene("000000", points(), WITHOUT_CAMERA)
+    assert scene.objects.names.tolist() == ["Pedestrian", "Pedestrian", "Car", "Car"]
+    counted = {"car": [False, False, True, True], "both": [True] * 4, "near": [True, True, True, False]}
+    matched = {"car": [2, 3], "both": [0, 1, 2, 3], "near": [0, 1, 2]}
+    assert scene.objects.is_counted.tolist() == [counted[name] for name in order]
+    assert [found.object_of.tolist() for found in scene.predictions] == [matched[name] for name in order]
+    page = open_page(render_page([scene], "Scans", order).text)
+    page.locator("#score").fill("0.75")  # above the scores of the cars
+    above = {
+        "car": "0 found, 0 false, 2 missed",
+        "both": "2 found, 0 false, 2 missed",
+        "near": "2 found, 0 false, 1 missed",
+    }
+    assert [summary(page, run).split("; ")[0] for run in range(3)] == [f"{name} {above[name]}" for name in order]
 
 
 def test_mouse_turns_moves_zooms_and_picks(folder, open_page):
