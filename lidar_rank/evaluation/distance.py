@@ -67,8 +67,8 @@ def evaluate_by_distance(
     bands = _bands(edges_m)
     if classes is None:
         classes = sorted({str(name) for name in ground_truth.name} - {DONT_CARE})
-    object_band = [_in_band(ground_truth, *band) for band in bands.values()]
-    detection_band = [_in_band(detections, *band) for band in bands.values()]
+    object_band = [in_band(ground_truth, *band) for band in bands.values()]
+    detection_band = [in_band(detections, *band) for band in bands.values()]
 
     def match(overlaps: Overlaps, class_name: str, min_iou: float) -> dict[tuple[str, str], Matcher]:
         is_object, is_detection = is_named(ground_truth, class_name), is_named(detections, class_name)
@@ -120,6 +120,7 @@ def _bands(edges_m: Sequence[float]) -> dict[str, tuple[float, float]]:
     return {ALL_BANDS: (edges[0], np.inf), **bands, f"{edges[-1]:g}m+": (edges[-1], np.inf)}
 
 
-def _in_band(table: KittiObjects, low_m: float, high_m: float) -> Bool[ndarray, " object"]:
+def in_band(table: KittiObjects, low_m: float, high_m: float) -> Bool[ndarray, " object"]:
+    """Whether each object is at the lower limit or farther, and nearer than the upper one."""
     distance_m: Float64[ndarray, " object"] = np.hypot(table.location_m[:, 0], table.location_m[:, 2])
     return (distance_m >= low_m) & (distance_m < high_m)

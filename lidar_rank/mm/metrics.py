@@ -47,6 +47,7 @@ class ScanAP(BaseMetric):
 
     title = "AP"
     has_difficulties = False  # whether KITTI's difficulties say which objects count
+    bands_m: Sequence[float] = BAND_EDGES_M  # where the bands of the page begin
 
     def __init__(
         self,
@@ -126,6 +127,7 @@ class ScanAP(BaseMetric):
             sampling=self.sampling,
             objects=objects,
             detections=detections,
+            bands_m=self.bands_m,
         )
         print_log(f"{self.title} of {len(frames)} frames\n{format_table(result)}", logger="current")
         if not len(detections):

@@ -8,24 +8,23 @@ import numpy as np
 from numpy import ndarray
 
 from lidar_rank.evaluation.average_precision import PrecisionCurve, all_point_ap, average, precision_curve
+from lidar_rank.evaluation.distance import in_band
 from lidar_rank.evaluation.matching import Matcher
 from lidar_rank.evaluation.overlaps import Overlaps, compute_overlaps
 from lidar_rank.evaluation.rules import METRICS, detection_roles, is_named, object_roles
 from lidar_rank.kernels.kitti_matching import IGNORED, NO_ROLE, VALID
 from lidar_rank.kitti.difficulty import DIFFICULTIES
-from lidar_rank.kitti.labels import KittiObjects
 from lidar_rank.kitti.range import BEYOND_EVERY_DIFFICULTY
 from lidar_rank.page.run import Results
 from lidar_rank.shapes import Bool, Float64, Int8
 
-BANDS_M: Final = (0.0, 30.0, 50.0, np.inf)
 MODERATE: Final = [difficulty.name for difficulty in DIFFICULTIES].index("moderate")
 HARD: Final = len(DIFFICULTIES) - 1
 
 
 @dataclass(frozen=True, eq=False)
 class BandAP:
-    """AP of the objects in a band of distances.
+    """AP of the objects in a band of distances, by the rule of :func:`lidar_rank.evaluation.evaluate_by_distance`.
 
     Attributes:
         near_m: Objects at this distance from the camera or farther count,
@@ -101,33 +100,23 @@ def _measure_class(results: Results, overlaps: Overlaps, class_name: str) -> Cla
 
     def curve(
         object_role: Int8[ndarray, " object"],
-        detection_role: Int8[ndarray, " detection"],
         scores: Float64[ndarray, " detection"],
         sampling: str,
+        can_be_false: Bool[ndarray, " detection"] | None = None,
     ) -> PrecisionCurve:
-        return precision_curve(Matcher(overlaps, metric, overlap, object_role, detection_role, scores), sampling)
+        matcher = Matcher(overlaps, metric, overlap, object_role, of_detections, scores, can_be_false)
+        return precision_curve(matcher, sampling)
 
     by_distance = []
-    for near_m, far_m in pairwise(BANDS_M) if results.is_3d else ():
-        within = curve(
-            _ignored_outside(of_objects, results.objects, near_m, far_m),
-            _ignored_outside(of_detections, results.detections, near_m, far_m),
-            scores,
-            "recall",
-        )
+    for near_m, far_m in pairwise((*results.bands_m, np.inf)) if results.is_3d else ():
+        outside = (of_objects == VALID) & ~in_band(results.objects, near_m, far_m)
+        in_reach = np.where(outside, IGNORED, of_objects).astype(np.int8)
+        within = curve(in_reach, scores, "recall", in_band(results.detections, near_m, far_m))
         by_distance.append(BandAP(near_m, far_m, within.num_objects, _ap(within)))
-    own = curve(of_objects, of_detections, scores, results.sampling)
+    own = curve(of_objects, scores, results.sampling)
     true_overlap = _true_overlap(overlaps, metric, of_objects != NO_ROLE, len(results.detections))
-    best = curve(of_objects, of_detections, true_overlap, results.sampling)
+    best = curve(of_objects, true_overlap, results.sampling)
     return ClassMeasures(own, _ap(own), _ap(best), tuple(by_distance))
-
-
-def _ignored_outside(
-    role: Int8[ndarray, " object"], table: KittiObjects, near_m: float, far_m: float
-) -> Int8[ndarray, " object"]:
-    distance_m = np.hypot(table.location_m[:, 0], table.location_m[:, 2])
-    outside = (distance_m < near_m) | (distance_m >= far_m)
-    return np.where(outside & (role == VALID), IGNORED, role).astype(np.int8)
 
 
 def _true_overlap(

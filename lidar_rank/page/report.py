@@ -237,17 +237,25 @@ def _distance_tables(runs: Mapping[str, Mapping[str, ClassMeasures]], counted: s
     tables = []
     for class_name in _classes(runs):
         having = {name: measures[class_name] for name, measures in runs.items() if class_name in measures}
-        by_distance = {name: own.by_distance for name, own in having.items() if own.by_distance}
+        by_distance = {
+            name: {(band.near_m, band.far_m): band for band in own.by_distance}
+            for name, own in having.items()
+            if own.by_distance
+        }
         if not by_distance:
             continue
         rows = []
-        for columns in zip(*by_distance.values(), strict=True):
-            reach = f"{columns[0].near_m:g} m and more" if math.isinf(columns[0].far_m) else ""
-            label = reach or f"{columns[0].near_m:g} to {columns[0].far_m:g} m"
-            values = [own.ap_percent if own.num_objects else math.nan for own in columns]
-            rows.append([label, str(columns[0].num_objects), *_best_is_marked(values)])
+        for near_m, far_m in sorted(set().union(*by_distance.values())):
+            bands = [own.get((near_m, far_m)) for own in by_distance.values()]  # None for a run with other bands
+            label = f"{near_m:g} m and more" if math.isinf(far_m) else f"{near_m:g} to {far_m:g} m"
+            num_objects = dict.fromkeys(str(band.num_objects) for band in bands if band)  # several if ranges differ
+            values = [band.ap_percent if band and band.num_objects else math.nan for band in bands]
+            rows.append([label, " / ".join(num_objects), *_best_is_marked(values)])
         tables.append(_table([f"{class_name}, AP %", "objects", *by_distance], rows))
-    hint = f"<p>3D AP of {counted} at 40 recalls, by the distance of objects and boxes.</p>"
+    hint = (
+        f"<p>3D AP of {counted} at 40 recalls, by the distance of the objects. A box counts where the object is that it"
+        " finds, or where it lies itself if it is false.</p>"
+    )
     return "".join(tables) + hint if tables else ""
 
 

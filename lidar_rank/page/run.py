@@ -4,7 +4,7 @@ It holds all but the scans and images themselves, so that a run can be looked at
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lidar_rank.analysis import Diagnosis
+from lidar_rank.evaluation.distance import BAND_EDGES_M, check_edges
 from lidar_rank.kitti.labels import KittiObjects
 
 
@@ -28,6 +29,10 @@ class Results:
         sampling: Of recall, as in :func:`lidar_rank.evaluation.evaluate_kitti`.
         objects: Ground truth, as it was evaluated.
         detections: Of the same frames.
+        bands_m: Where the bands of distance begin for which scans have an AP.
+
+    Raises:
+        ValueError: the tables are of different frames, or the bands do not rise from 0 or more.
     """
 
     files: tuple[Path, ...]
@@ -37,8 +42,10 @@ class Results:
     sampling: str
     objects: KittiObjects
     detections: KittiObjects
+    bands_m: Sequence[float] = BAND_EDGES_M
 
     def __post_init__(self) -> None:
+        check_edges(self.bands_m)
         if not len(self.files) == len(self.objects.frame_ids) == len(self.detections.frame_ids):
             counts = len(self.files), len(self.objects.frame_ids), len(self.detections.frame_ids)
             raise ValueError("files, objects and detections must be of the same frames, got {}, {}, {}".format(*counts))
@@ -51,6 +58,7 @@ class Results:
             "has_difficulties": self.has_difficulties,
             "min_overlap": dict(self.min_overlap),
             "sampling": self.sampling,
+            "bands_m": list(self.bands_m),
             "objects": _table_to_json(self.objects),
             "detections": _table_to_json(self.detections),
         }
@@ -71,6 +79,7 @@ class Results:
                 sampling=str(record["sampling"]),
                 objects=_table_from_json(record["objects"]),
                 detections=_table_from_json(record["detections"]),
+                bands_m=tuple(map(float, record.get("bands_m", BAND_EDGES_M))),  # earlier versions had no others
             )
         except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
             raise ValueError(f"not what 'lidar-rank analyze' wrote: {type(error).__name__}: {error}") from error

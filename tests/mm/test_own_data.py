@@ -152,9 +152,10 @@ def test_the_metric_finds_boxes_all_around(own_root):
     assert "lidar/person/3d/R40/11-30m" not in values
     on_page = measure(metric.compared)
     assert {name: found.ap_percent for name, found in on_page.items()} == pytest.approx({"person": 100, "car": 100})
-    assert sum(band.num_objects for band in on_page["car"].by_distance) == sum(
-        (own[:, 5] <= 1.7).sum() for own in boxes
-    )
+    bands = {(band.near_m, band.far_m): band for band in on_page["car"].by_distance}
+    assert list(bands) == [(0, 11), (11, 30), (30, np.inf)]
+    assert bands[0, 11].ap_percent == bands[11, 30].ap_percent == pytest.approx(100)
+    assert sum(band.num_objects for band in bands.values()) == sum((own[:, 5] <= 1.7).sum() for own in boxes)
 
 
 def test_the_command_counts_the_objects_that_the_test_of_a_config_counts(own_root, tmp_path, capsys):

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lidar_rank.evaluation import evaluate_kitti
+from lidar_rank.evaluation import evaluate_by_distance, evaluate_kitti
 from lidar_rank.kitti import join_frames
+from lidar_rank.kitti.predictions import objects_without_camera
 from lidar_rank.page.measures import measure, measure_every_recall
 from lidar_rank.page.run import Results
 from lidar_rank.page.verdicts import FALSE, FOUND, NOT_COUNTED, judge
+from tests.page.cases import CAR, SCORES, TRUE, image_table, make_scans, moved, scan_results
 from tests.page.cases import FOUND as BOXES
-from tests.page.cases import SCORES, TRUE, image_table, make_scans, moved, scan_results
 
 NAMES = [f"{number:06d}" for number in range(50)]
 
@@ -49,6 +50,38 @@ def test_ap_by_distance_counts_the_objects_of_each_range(folder):
     assert [part.num_objects for part in found.by_distance] == [100, 0, 0]
     assert (near.ap_percent, middle.ap_percent, far.ap_percent) == (50, 0, 0), "the false box lies at 40 m"
     assert (near.near_m, near.far_m, far.far_m) == (0, 30, np.inf)
+
+
+def test_a_box_on_the_other_side_of_a_border_counts_where_its_object_is(folder):
+    """Object and box were ignored in both bands, so that each band had lost an object that was found."""
+    true = np.stack([CAR, moved(20, 0)])
+    found = np.stack([moved(0.4, 0), moved(19.6, 0), moved(-3, 3)])  # both cars, and nothing
+    results = scan_results(folder, NAMES[:1], found, np.array([0.8, 0.7, 0.9]), true)
+    border_m = np.hypot(*results.objects.location_m[:, [0, 2]].T) + np.array([0.2, -0.2])
+    results = dataclasses.replace(results, bands_m=(0, *border_m))
+    near, middle, far = measure(results)["Car"].by_distance
+    assert [(part.num_objects, part.ap_percent) for part in (near, middle, far)] == [(1, 50), (0, 0), (1, 100)]
+
+
+def test_without_a_camera_ap_by_distance_is_that_of_the_evaluation():
+    rng = np.random.default_rng(0)
+    angle, distance_m = np.arange(8) * np.pi / 4, rng.uniform(8, 60, (50, 8))
+    place = distance_m * np.cos(angle), distance_m * np.sin(angle)
+    true = np.stack([*place, *(np.full((50, 8), value) for value in (-1.7, 4.0, 1.7, 1.5, 0.3))], axis=-1)
+    found = true + rng.normal(0, [0.2, 0.2, 0, 0, 0, 0, 0], true.shape)
+    frames = list(zip(NAMES, true, found, strict=True))
+    objects = join_frames([objects_without_camera(name, own, ["Car"] * 8) for name, own, _ in frames])
+    detections = join_frames(
+        [objects_without_camera(name, own, ["Car"] * 8, scores=rng.random(8)) for name, _, own in frames]
+    )
+    files, edges_m = tuple(Path(name) for name in NAMES), (0, 20, 40)
+    for min_overlap in (0.1, 0.7):  # all are found, or some
+        results = Results(files, True, False, {"Car": min_overlap}, "recall", objects, detections, edges_m)
+        expected = evaluate_by_distance(objects, detections, min_overlap=min_overlap, edges_m=edges_m)
+        own = measure(results)["Car"]
+        ap = [own.ap_percent, *(band.ap_percent for band in own.by_distance)]
+        assert ap == expected.ap_percent()["Car"]["3d"]["R40"]
+        assert ap == [100] * 4 if min_overlap == 0.1 else max(ap) < 100
 
 
 def test_without_difficulties_every_object_of_the_class_in_range_counts(folder):

@@ -73,6 +73,21 @@ def test_numbers_of_the_page_are_those_of_the_evaluation(folder, open_page, caps
     assert page.locator("svg.chart").count() == 1 + 3 + 2
 
 
+def test_runs_with_other_bands_share_the_rows_of_those_that_are_the_same(folder, open_page):
+    own = scan_results(folder, NAMES)
+    other = replace(own, bands_m=(0, 30), min_overlap={"Car": 0.6})
+    outside = replace(own.objects, occlusion=np.tile([0.0, 4.0], len(NAMES)))
+    runs = {"a": run_of(own), "b": run_of(other), "near": run_of(replace(own, objects=outside))}
+    page = open_page(render_report(runs).text)
+    page.click("#tab-results")
+    assert cells(page, "AP by distance") == [
+        ["0 to 30 m", "24 / 12", "25.00", "50.00", "50.00"],
+        ["30 to 50 m", "0", "-", "-", "-"],
+        ["30 m and more", "0", "-", "-", "-"],
+        ["50 m and more", "0", "-", "-", "-"],
+    ]
+
+
 def test_one_scan_without_detections_is_shown(folder, open_page):
     nothing = run_of(scan_results(folder, NAMES[:1], FOUND[:0], SCORES[:0]))
     page = open_page(render_report({"nothing": nothing}).text)

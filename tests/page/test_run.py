@@ -1,6 +1,7 @@
 """The file of a run is read back as it was written, and a damaged one is named in one line."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,8 @@ SETTINGS = {"optim_wrapper.optimizer.lr": "0.003"}
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
     names = ["000000", "000001"]
-    return run_of(scan_results(make_scans(tmp_path / "training", names, images=False), names), **SETTINGS)
+    results = scan_results(make_scans(tmp_path / "training", names, images=False), names)
+    return run_of(replace(results, bands_m=(0.0, 20.0)), **SETTINGS)
 
 
 def test_a_run_is_read_back_as_it_was_written(tmp_path, run):
@@ -24,7 +26,7 @@ def test_a_run_is_read_back_as_it_was_written(tmp_path, run):
     back = read_run(tmp_path / "a.json")
     assert back.settings == SETTINGS
     assert back.diagnosis.pairs == run.diagnosis.pairs
-    for name in ("files", "is_3d", "has_difficulties", "min_overlap", "sampling"):
+    for name in ("files", "is_3d", "has_difficulties", "min_overlap", "sampling", "bands_m"):
         assert getattr(back.results, name) == getattr(run.results, name)
     for table in ("objects", "detections"):
         own, others = getattr(back.results, table), getattr(run.results, table)
@@ -39,6 +41,13 @@ def test_a_file_of_an_earlier_version_has_no_results(tmp_path, run):
     assert (back.results, back.settings) == (None, {})
 
 
+def test_a_file_of_an_earlier_version_has_the_bands_of_that_version(tmp_path, run):
+    record = run.to_json()
+    del record["results"]["bands_m"]
+    (tmp_path / "a.json").write_text(json.dumps(record))
+    assert read_run(tmp_path / "a.json").results.bands_m == (0, 30, 50)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -50,6 +59,10 @@ def test_a_file_of_an_earlier_version_has_no_results(tmp_path, run):
         (
             lambda text: text.replace('"location_m": [[', '"location_m": [[[7], '),
             r"a\.json: not what 'lidar-rank analyze' wrote",
+        ),
+        (
+            lambda text: text.replace("[0.0, 20.0]", "[20.0, 0.0]"),
+            r"a\.json: .*the edges of bands must be metres that rise",
         ),
         (lambda text: text.replace('"000001"', '"000001", "000002"', 1), r"a\.json: .*frame_start must rise"),
         (lambda text: text.replace("{", "[", 1), r"a\.json: Expecting"),
