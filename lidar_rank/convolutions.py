@@ -64,8 +64,8 @@ class ConvTranspose2d(nn.ConvTranspose2d):
             return super().forward(input, output_size)
         (scans, _, height, width), (rows, columns) = input.shape, self.kernel_size
         cells = F.linear(_channels_last(input), self.weight.permute(2, 3, 1, 0).flatten(0, 2))
-        cells = cells.view(scans, height, width, rows, columns, -1).transpose(2, 3)
-        out = _channels_second(cells.reshape(scans, height * rows, width * columns, -1))
+        cells = cells.view(scans, height, width, rows, columns, self.out_channels).transpose(2, 3)
+        out = _channels_second(cells.reshape(scans, height * rows, width * columns, self.out_channels))
         return out if self.bias is None else out + self.bias[:, None, None]
 
 

@@ -81,6 +81,13 @@ def test_values_and_gradients_are_those_of_torch(name: str, shape: tuple[int, ..
         assert_close(outcome(faster(layer), maps.contiguous(memory_format=format)), expected, rtol=1e-12, atol=1e-11)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_batch_without_scans_gives_one(name: str) -> None:
+    layer = LAYERS[name].double()
+    maps = maps_for(layer, 0, 8, 8)
+    assert_close(outcome(faster(layer), maps), outcome(layer, maps))
+
+
 def test_the_winograd_way_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = LAYERS["3 x 3"]
     maps = maps_for(layer, 2, 20, 20).float()
