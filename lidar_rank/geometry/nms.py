@@ -25,7 +25,7 @@ def nms_bev(
         ValueError: a shape is wrong, a value is not finite, a size is negative, or the threshold is outside [0, 1].
     """
     boxes = checked_boxes(boxes, "boxes", BEV_COLUMNS, allow_empty=True)
-    scores = np.asarray(scores)
+    scores = np.asarray(scores, dtype=np.float64)  # unsigned integers have no negatives
     if scores.shape != (len(boxes),):
         raise ValueError(f"scores must have shape ({len(boxes)},), one per box, got {scores.shape}")
     if not np.isfinite(scores).all():

@@ -41,6 +41,13 @@ def test_of_equal_boxes_and_scores_the_first_is_kept():
     assert nms_bev(boxes, np.array([0.5, 0.7, 0.5]), 1.0).tolist() == [1, 0, 2]
 
 
+@pytest.mark.parametrize("scores", [np.uint8([0, 255, 0]), np.int8([0, 1, -128]), np.array([False, True, False])])
+def test_scores_may_be_of_any_type(scores):
+    """They were sorted by their negatives, which unsigned integers do not have."""
+    apart = np.array([[x, 0, 4, 2, 0] for x in (0, 10, 20)])
+    assert nms_bev(apart, scores, 0.5).tolist() == [1, 0, 2]
+
+
 def test_a_suppressed_box_suppresses_nothing():
     chain = np.array([[0, 0, 4, 2, 0], [2, 0, 4, 2, 0], [4, 0, 4, 2, 0]])
     assert nms_bev(chain, np.array([0.9, 0.8, 0.7], dtype=np.float32), 0.2).tolist() == [0, 2]
