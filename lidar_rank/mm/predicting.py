@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import lidar_rank.mm  # noqa: F401 - registers all that configs name
 from lidar_rank import runs, sparse
-from lidar_rank.evaluation import MIN_OVERLAP
+from lidar_rank.evaluation.distance import default_min_overlap
 from lidar_rank.geometry import nms_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
 from lidar_rank.kitti import Calibration, objects_from_lidar, read_calibration, read_kitti_labels
@@ -30,7 +30,6 @@ from lidar_rank.scans import SensorFrame, read_scan
 from lidar_rank.weights import find_model
 
 HIGHEST_INTENSITY: Final = 1.5  # networks learn from 0 to 1
-UNOFFICIAL_MIN_OVERLAP: Final = 0.5  # for classes of which the benchmark has none
 
 
 @dataclass(frozen=True)
@@ -274,7 +273,9 @@ def predict_files(
         if not len(found):
             tqdm.write(_why_nothing(detector, frame or SensorFrame(), file, points, min_score))
     if page:
-        shown = render_page(scenes, "Detections of lidar_rank", ["predictions"], min_overlap=_min_overlap(detector))
+        shown = render_page(
+            scenes, "Detections of lidar_rank", ["predictions"], min_overlap=default_min_overlap(detector.classes)
+        )
         write_atomically(out / "index.html", shown.text.encode())
         print(f"{out / 'index.html'} shows {shown.num_scenes} of {len(scenes)} scans in 3D")
 
@@ -300,16 +301,12 @@ def _scene(
         files=(file,),
         is_3d=True,
         has_difficulties=calibration.has_camera,
-        min_overlap=_min_overlap(detector),
+        min_overlap=default_min_overlap(detector.classes),
         sampling="official",
         objects=read_kitti_labels(labels, [file.stem]),
         detections=detections,
     )
     return SceneReader([results]).scene(file.stem, points, calibration)
-
-
-def _min_overlap(detector: Detector) -> dict[str, float]:
-    return {name: MIN_OVERLAP.get(name, UNOFFICIAL_MIN_OVERLAP) for name in detector.classes}
 
 
 def _why_nothing(detector: Detector, frame: SensorFrame, file: Path, points: np.ndarray, min_score: float) -> str:

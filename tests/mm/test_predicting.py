@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -12,13 +14,16 @@ from lidar_rank import sparse
 from lidar_rank.cli import main
 from lidar_rank.geometry import pairwise_iou_bev
 from lidar_rank.geometry.boxes import BEV_OF_3D
-from lidar_rank.kitti import read_calibration, read_kitti_results
+from lidar_rank.kitti import read_calibration, read_kitti_results, write_kitti_results
 from lidar_rank.kitti.files import read_points
 from lidar_rank.mm import predicting, running
 from lidar_rank.mm.checkpoints import write_weights
-from lidar_rank.mm.predicting import Detector, load_detector, predict
+from lidar_rank.mm.predicting import Detector, load_detector, predict, predict_files
+from lidar_rank.page.verdicts import FALSE, FOUND
+from lidar_rank.predictions import Detections
 from lidar_rank.scans import SensorFrame
 from lidar_rank.weights import shipped_models
+from tests.page.cases import make_scans, moved, scan_results
 
 EVERY_BOX = {"model.test_cfg.score_thr": 0.0}
 
@@ -133,6 +138,24 @@ def test_command_writes_files_and_says_why_nothing_was_found(
     page = (tmp_path / "out" / "index.html").read_text()
     assert page.count('<i hidden id="points-') == 6
     assert '"counted": [true]' in page
+
+
+def test_verdicts_of_the_page_are_at_the_overlap_of_the_evaluation(tmp_path, monkeypatch):
+    """A class 'car' was found at an IoU of 0.5, because KITTI's is called 'Car'."""
+    folder = make_scans(tmp_path / "training", ["000000"], images=False)
+    truth = scan_results(folder, ["000000"]).objects
+    write_kitti_results(folder / "label_2", replace(truth, score=np.zeros(len(truth))))
+    found = Detections(np.stack([moved(0.9, 0), moved(15, -5)]), np.array([0.9, 0.8]), np.array(["car", "car"]))
+    monkeypatch.setattr(predicting, "predict", lambda *_args, **_options: found)
+    detector = Detector(torch.nn.Identity(), ["car", "tree"], (0, -40, -3, 70, 40, 1), 0.1)
+    files = [folder / "velodyne/000000.bin"]
+    predict_files(detector, files, tmp_path, calibrations=folder / "calib", page=True, labels=folder / "label_2")
+    page = (tmp_path / "index.html").read_text()
+    assert '"min_overlap": {"car": 0.7, "tree": 0.5}' in page
+    verdicts = [
+        (int(verdict), float(overlap)) for verdict, overlap in re.findall(r'"verdict": (.), "overlap": ([\d.]+)', page)
+    ]
+    assert verdicts == [(FALSE, pytest.approx(3.1 / 4.9, abs=1e-3)), (FOUND, pytest.approx(1, abs=1e-3))]
 
 
 def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):
