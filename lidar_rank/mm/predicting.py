@@ -256,8 +256,8 @@ def predict_files(
         ValueError: a scan cannot be read; the results of those before it are written.
     """
     reach_m = detector.range_m[3]
-    scenes = []
-    for file in tqdm(files, desc="predict", unit="scan", disable=len(files) == 1):
+
+    def detect(file: Path) -> tuple[np.ndarray, Detections, Calibration | None]:
         points = read_scan(file, columns=columns, dtype=dtype, unit_m=unit_m)
         found = predict(detector, points, frame=frame, min_score=min_score, full_circle=full_circle)
         is_folder = calibrations is not None and calibrations.is_dir()
@@ -265,28 +265,33 @@ def predict_files(
         calibration = None if calib is None else read_calibration(calib)
         of_camera = calibration if calibration is not None and calibration.has_camera else None
         write_detections(out, file.stem, found, points, reach_m, calibration=of_camera, image_size=image_size)
-        if page:
-            scenes.append(_scene(file, points, found, detector, labels, calibration, image_size))
         if len(files) == 1:
             print(found.format_table())
         tqdm.write(f"{file}: {len(found)} boxes, {out / file.stem}.png shows them")
         if not len(found):
             tqdm.write(_why_nothing(detector, frame or SensorFrame(), file, points, min_score))
-    if page:
-        shown = render_page(
-            scenes, "Detections of lidar_rank", ["predictions"], min_overlap=default_min_overlap(detector.classes)
-        )
-        write_atomically(out / "index.html", shown.text.encode())
-        print(f"{out / 'index.html'} shows {shown.num_scenes} of {len(scenes)} scans in 3D")
+        return points, found, calibration
+
+    progress = tqdm(files, desc="predict", unit="scan", disable=len(files) == 1)
+    if not page:
+        for file in progress:
+            detect(file)
+        return
+    # The page takes a scan after the other and keeps a part of its points, so that those of all need not fit in memory.
+    scenes = (_scene(file, *detect(file), detector, labels, image_size) for file in progress)
+    overlaps = default_min_overlap(detector.classes)
+    shown = render_page(scenes, "Detections of lidar_rank", ["predictions"], min_overlap=overlaps)
+    write_atomically(out / "index.html", shown.text.encode())
+    print(f"{out / 'index.html'} shows {shown.num_scenes} of {len(files)} scans in 3D")
 
 
 def _scene(
     file: Path,
     points: np.ndarray,
     found: Detections,
+    calibration: Calibration | None,
     detector: Detector,
     labels: Path | None,
-    calibration: Calibration | None,
     image_size: tuple[int, int],
 ) -> Scene:
     """A scan for the page; with labels and a camera only the boxes that it sees, because only those are labelled."""

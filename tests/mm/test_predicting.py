@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import weakref
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -156,6 +158,27 @@ def test_verdicts_of_the_page_are_at_the_overlap_of_the_evaluation(tmp_path, mon
         (int(verdict), float(overlap)) for verdict, overlap in re.findall(r'"verdict": (.), "overlap": ([\d.]+)', page)
     ]
     assert verdicts == [(FALSE, pytest.approx(3.1 / 4.9, abs=1e-3)), (FOUND, pytest.approx(1, abs=1e-3))]
+
+
+def test_the_page_keeps_no_scan_in_memory(tmp_path, monkeypatch):
+    """It kept all, of which it shows a part: 2 MB each of a 64-beam sensor."""
+    scans, kept = [], []
+
+    def read(*_args, **_options):
+        kept.append(sum(scan() is not None for scan in scans))
+        points = np.random.default_rng(0).random((50_000, 4), dtype=np.float32)
+        scans.append(weakref.ref(points))
+        return points
+
+    none = Detections(np.zeros((0, 7)), np.zeros(0), np.zeros(0, dtype=np.str_))
+    monkeypatch.setattr(predicting, "read_scan", read)
+    monkeypatch.setattr(predicting, "predict", lambda *_args, **_options: none)
+    monkeypatch.setattr(predicting, "write_detections", lambda *_args, **_options: None)
+    detector = Detector(torch.nn.Identity(), ["Car"], (0, -40, -3, 70, 40, 1), 0.1)
+    predict_files(detector, [Path(f"{number}.bin") for number in range(10)], tmp_path, page=True)
+    assert len(kept) == 10
+    assert max(kept) <= 1, "of the scan before"
+    assert len(re.findall('<i hidden id="points-', (tmp_path / "index.html").read_text())) == 10
 
 
 def test_command_refuses_before_the_host_is_loaded(small_config, tmp_path, capsys):
