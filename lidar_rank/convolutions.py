@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from lidar_rank.kernels.simd import VECTOR_BYTES
+from lidar_rank.kernels.simd import channels_at_once
 from lidar_rank.kernels.winograd import POINTS, TILES_AT_ONCE, add_weight_gradient, convolve_tiles
 from lidar_rank.shapes import Float
 from lidar_rank.threads import run_at_once
@@ -87,7 +87,10 @@ def _is_pointwise(layer: nn.Conv2d) -> bool:
 
 
 def _fills_vectors(maps: Tensor, weight: Tensor) -> bool:
-    return all(channels % _group(maps) == 0 for channels in weight.shape[:2]) and _tiles(maps) >= TILES_AT_ONCE
+    return (
+        all(channels % channels_at_once(maps.itemsize) == 0 for channels in weight.shape[:2])
+        and _tiles(maps) >= TILES_AT_ONCE
+    )
 
 
 def convolve_3x3(
@@ -122,7 +125,7 @@ class _Convolve(torch.autograd.Function):
 
 def _convolve(maps: Tensor, weight: Tensor) -> Tensor:
     outputs, inputs = weight.shape[:2]
-    group = _group(maps)
+    group = channels_at_once(maps.itemsize)
     spectra = _transform(maps) @ weight.permute(2, 3, 1, 0).reshape(9, -1)
     spectra = spectra.view(36, inputs, outputs // group, group).transpose(1, 2).reshape(-1, group)
     rows = _channels_last(maps)
@@ -169,11 +172,6 @@ def _parts(maps: Tensor) -> list[tuple[int, int]]:
 def _tiles(maps: Tensor) -> int:
     scans, _, height, width = maps.shape
     return scans * (-(-height // 4)) * (-(-width // 4))
-
-
-def _group(maps: Tensor) -> int:
-    """Channels of two vectors."""
-    return 2 * VECTOR_BYTES // maps.itemsize
 
 
 def _channels_last(maps: Tensor) -> Tensor:

@@ -14,6 +14,11 @@ from numba.extending import intrinsic, models, register_model
 VECTOR_BYTES = 32  # LLVM splits such a vector where a register is narrower
 
 
+def channels_at_once(itemsize: int) -> int:
+    """Channels of two vectors, which the products take at once."""
+    return 2 * VECTOR_BYTES // itemsize
+
+
 class _Vector(types.Type):
     def __init__(self, dtype: Any) -> None:
         self.dtype = dtype

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from lidar_rank.kernels.simd import VECTOR_BYTES
+from lidar_rank.kernels.simd import channels_at_once
 from lidar_rank.kernels.sparse_products import add_outer_products, add_products, grid_to_rows, rows_to_grid
 from lidar_rank.shapes import Float
 from lidar_rank.sparse.native.rulebook import ActiveSites, Rulebook
@@ -70,7 +70,7 @@ class _ToGrid(torch.autograd.Function):
 
 def _sum_of_products(rows: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor:
     """(output, b) from (input, a) and (cell, a, b)."""
-    rows, weight, channels = rows.contiguous(), _padded(weight, _group(weight)), weight.shape[2]
+    rows, weight, channels = rows.contiguous(), _padded(weight, channels_at_once(weight.itemsize)), weight.shape[2]
     num, threads = len(rulebook.output_ranks), torch.get_num_threads()
     out = rows.new_zeros(num, weight.shape[2])
     arrays = out.numpy(), rows.numpy(), weight.flatten(0, 1).numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
@@ -86,7 +86,7 @@ def _sum_of_products(rows: Tensor, weight: Tensor, rulebook: Rulebook) -> Tensor
 def _sum_of_outer_products(rows: Tensor, grad: Tensor, rulebook: Rulebook) -> Tensor:
     """(cell, a, b) from (input, a) and (output, b)."""
     shape, threads = (rows.shape[1], grad.shape[1]), torch.get_num_threads()
-    rows, grad = _padded(rows, 4), _padded(grad, _group(grad))
+    rows, grad = _padded(rows, 4), _padded(grad, channels_at_once(grad.itemsize))
     cells = len(rulebook.starts) - 1
     out = rows.new_zeros(cells * rows.shape[1], grad.shape[1])
     arrays = out.numpy(), rows.numpy(), grad.numpy(), rulebook.inputs, rulebook.outputs, rulebook.starts
@@ -98,8 +98,3 @@ def _padded(tensor: Tensor, multiple: int) -> Tensor:
     """The tensor with zeros after its last axis, up to a multiple that the kernels want."""
     missing = -tensor.shape[-1] % multiple
     return (F.pad(tensor, (0, missing)) if missing else tensor).contiguous()
-
-
-def _group(tensor: Tensor) -> int:
-    """Channels of two vectors."""
-    return 2 * VECTOR_BYTES // tensor.itemsize
