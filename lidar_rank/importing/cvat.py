@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from lidar_rank.importing import supervisely, tracklets
-from lidar_rank.importing.source import Source, SourceBox, SourceScan, join_sources, make_box, read_json
+from lidar_rank.importing.source import Source, SourceBox, SourceScan, join_sources, make_box, read_json, walk
 from lidar_rank.scans.reading import SUFFIXES
 
 DATUMARO_FOLDER: Final = "annotations"
@@ -23,9 +23,11 @@ def read_cvat(folder: Path) -> Source:
         FileNotFoundError: there is no export, or a frame has labels but no scan.
         ValueError: a file is malformed; the message names it.
     """
-    if any(folder.rglob(tracklets.LABELS_NAME)):
+    paths = list(walk(folder))
+    names = {path.name for path in paths}
+    if tracklets.LABELS_NAME in names:
         return tracklets.read_cvat_tracklets(folder)
-    if any(folder.rglob(supervisely.CLOUD_FOLDER)):
+    if supervisely.CLOUD_FOLDER in names:
         return supervisely.read_cvat_supervisely(folder)
     files = sorted(folder.glob(f"{DATUMARO_FOLDER}/*.json"))
     if not files:
@@ -34,8 +36,9 @@ def read_cvat(folder: Path) -> Source:
             f" Point Cloud) and {DATUMARO_FOLDER}/*.json (Datumaro): unpack CVAT's export there"
         )
     clouds: dict[str, list[Path]] = {}
-    for cloud in sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES):
-        clouds.setdefault(cloud.name, []).append(cloud)
+    for path in paths:
+        if path.suffix.lower() in SUFFIXES:
+            clouds.setdefault(path.name, []).append(path)
     return join_sources([_read_datumaro(path, clouds) for path in files])
 
 

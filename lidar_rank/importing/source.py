@@ -1,8 +1,9 @@
 """What every reader of labelled scans returns, and what all of them check."""
 
 import json
+import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -136,6 +137,23 @@ def read_json(path: Path, parse: Callable[[Any], Parsed], expected: str) -> Pars
         raise ValueError(
             f"{path}: expected {expected}; {reason}: export it again, or name its tool with --from"
         ) from None
+
+
+def walk(folder: Path) -> Iterator[Path]:
+    """Files and folders below a folder, also those in folders that are links, which ``Path.rglob`` leaves out.
+
+    A folder is entered once, however many links lead to it, so that loops end and no scan is taken twice.
+    """
+    entered = set(folder.resolve().parents)  # a link out of the folder and around it is a loop, too
+    for name, folders, files in os.walk(folder, followlinks=True):
+        parent = Path(name)
+        if parent.resolve() in entered:
+            folders.clear()
+            continue
+        entered.add(parent.resolve())
+        # Links last, so that a folder goes by its own name rather than by that of a link beside it.
+        folders.sort(key=lambda each: ((parent / each).is_symlink(), each))
+        yield from (parent / each for each in (*folders, *files))
 
 
 def list_clouds(folder: Path) -> dict[str, Path]:

@@ -20,6 +20,7 @@ from lidar_rank.importing.source import (
     make_box,
     match_labels,
     read_json,
+    walk,
     xyz,
 )
 
@@ -46,7 +47,7 @@ def read_cvat_supervisely(folder: Path) -> Source:
 
 
 def _read_project(folder: Path, *, from_cvat: bool) -> Source:
-    datasets = sorted(path.parent for path in folder.rglob(CLOUD_FOLDER) if path.is_dir())
+    datasets = sorted(path.parent for path in walk(folder) if path.name == CLOUD_FOLDER and path.is_dir())
     if not datasets:
         raise FileNotFoundError(
             f"no folder {CLOUD_FOLDER}/ in {folder} or below it, as Supervisely's projects have it: {WAY_ON}"

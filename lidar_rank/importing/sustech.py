@@ -17,6 +17,7 @@ from lidar_rank.importing.source import (
     make_box,
     match_labels,
     read_json,
+    walk,
     xyz,
 )
 
@@ -32,7 +33,8 @@ def read_sustech(folder: Path) -> Source:
         FileNotFoundError: there is no scene, or a label file has no scan.
         ValueError: a file is malformed; the message names it.
     """
-    scenes = sorted(path.parent for path in folder.rglob(LABEL_FOLDER) if (path.parent / CLOUD_FOLDER).is_dir())
+    labels = (path for path in walk(folder) if path.name == LABEL_FOLDER)
+    scenes = sorted(path.parent for path in labels if (path.parent / CLOUD_FOLDER).is_dir())
     if not scenes:
         raise FileNotFoundError(f"no scene with {CLOUD_FOLDER}/ and {LABEL_FOLDER}/ in {folder} or below it: {WAY_ON}")
     return join_sources([_read_scene(scene) for scene in scenes])

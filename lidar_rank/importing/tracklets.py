@@ -10,7 +10,16 @@ from pathlib import Path
 from typing import Final
 from xml.etree import ElementTree
 
-from lidar_rank.importing.source import WAY_ON, Source, SourceBox, SourceScan, join_sources, list_clouds, make_box
+from lidar_rank.importing.source import (
+    WAY_ON,
+    Source,
+    SourceBox,
+    SourceScan,
+    join_sources,
+    list_clouds,
+    make_box,
+    walk,
+)
 from lidar_rank.kitti.files import parse_number, read_lines
 
 LABELS_NAME: Final = "tracklet_labels.xml"
@@ -41,7 +50,7 @@ def read_cvat_tracklets(folder: Path) -> Source:
 
 
 def _read_drives(folder: Path, *, from_cvat: bool) -> Source:
-    files = sorted(folder.rglob(LABELS_NAME))
+    files = sorted(path for path in walk(folder) if path.name == LABELS_NAME)
     if not files:
         raise FileNotFoundError(f"no {LABELS_NAME} in {folder} or below it: {WAY_ON}")
     return join_sources([_read_drive(path, from_cvat=from_cvat) for path in files])
