@@ -25,8 +25,10 @@ from lidar_rank.kitti.files import parse_number, read_lines
 LABELS_NAME: Final = "tracklet_labels.xml"
 CLOUD_FOLDER: Final = Path("velodyne_points", "data")
 FRAME_LIST_NAME: Final = "frame_list.txt"
+# What KITTI calls the truncation of a pose. Datumaro writes some by the names in its code: TruncationStates.OUT_IMAGE.
+TRUNCATIONS: Final = {"TRUNCATION_UNSET": -1, "IN_IMAGE": 0, "TRUNCATED": 1, "OUT_IMAGE": 2, "BEHIND_IMAGE": 99}
 # Poses outside the image: KITTI extrapolates them, and CVAT fills the gaps of a track with copies.
-OUTSIDE_IMAGE: Final = {2, 99}
+OUTSIDE_IMAGE: Final = {TRUNCATIONS["OUT_IMAGE"], TRUNCATIONS["BEHIND_IMAGE"]}
 
 
 def read_kitti_raw(folder: Path) -> Source:
@@ -100,9 +102,14 @@ def _boxes(path: Path, *, from_cvat: bool) -> list[tuple[int, SourceBox]]:
         first = _frame_number(fields["first_frame"], where)
         for offset, pose in enumerate(track.findall("poses/item")):
             values = _texts(pose, where, "tx", "ty", "tz", "rx", "ry", "rz", "truncation")
-            if int(_parse_number(values["truncation"], where)) not in OUTSIDE_IMAGE:
+            if _truncation(values["truncation"], where) not in OUTSIDE_IMAGE:
                 found.append((first + offset, _box(fields, values, where, from_cvat=from_cvat)))
     return found
+
+
+def _truncation(text: str, where: str) -> int:
+    name = text.rpartition(".")[2]
+    return TRUNCATIONS[name] if name in TRUNCATIONS else int(_parse_number(text, where))
 
 
 def _box(track: Mapping[str, str], pose: Mapping[str, str], where: str, *, from_cvat: bool) -> SourceBox:

@@ -45,7 +45,7 @@ def write_kitti_raw(folder: Path, scans: Sequence[Labelled]) -> None:
     drive = folder / "2011_09_26" / "2011_09_26_drive_0001_sync"
     _clouds(drive / "velodyne_points" / "data", [f"{index:010d}.bin" for index in range(len(scans))], scans)
     tracks = [
-        _track(name, height, width, length, index, (x, y, z - height / 2, yaw))
+        _track(name, height, width, length, index, (x, y, z - height / 2, yaw), "2")
         for index, scan in enumerate(scans)
         for name, (x, y, z, length, width, height, yaw) in scan.boxes
     ]
@@ -54,11 +54,14 @@ def write_kitti_raw(folder: Path, scans: Sequence[Labelled]) -> None:
 
 
 def write_cvat(folder: Path, scans: Sequence[Labelled]) -> None:
-    """As Datumaro writes it: w, h, l are the sizes along x, y, z, positions are centres, and a list names the scans."""
+    """As Datumaro writes it: w, h, l are the sizes along x, y, z, positions are centres, and a list names the scans.
+
+    In the gaps of a track, truncation is the name of a state in Datumaro's code, and elsewhere its number.
+    """
     names = [f"street.{index}" for index in range(len(scans))]
     _clouds(folder / "velodyne_points" / "data", [f"{name}.pcd" for name in names], scans)
     tracks = [
-        _track(name, width, length, height, index, (x, y, z, yaw))
+        _track(name, width, length, height, index, (x, y, z, yaw), "TruncationStates.OUT_IMAGE")
         for index, scan in enumerate(scans)
         for name, (x, y, z, length, width, height, yaw) in scan.boxes
     ]
@@ -67,10 +70,11 @@ def write_cvat(folder: Path, scans: Sequence[Labelled]) -> None:
     (folder / "frame_list.txt").write_text("".join(lines))
 
 
-def _track(name: str, h: float, w: float, l: float, first: int, pose: Sequence[float]) -> str:  # noqa: E741
+def _track(name: str, h: float, w: float, l: float, first: int, pose: Sequence[float], out: str) -> str:  # noqa: E741
     x, y, z, yaw = pose
     outside = (
-        f"<item><tx>{x}</tx><ty>{y}</ty><tz>{z}</tz><rx>0</rx><ry>0</ry><rz>{yaw}</rz><truncation>2</truncation></item>"
+        f"<item><tx>{x}</tx><ty>{y}</ty><tz>{z}</tz><rx>0</rx><ry>0</ry><rz>{yaw}</rz>"
+        f"<truncation>{out}</truncation></item>"
     )
     return f"""
     <item>
