@@ -23,8 +23,9 @@ BINARY_COLUMNS: Final = {
     6: (*COORDINATES, "intensity", "ring", "time"),
 }
 RECOGNISED_COUNTS: Final = (4, 5, 6)
-# Metres, reflectance, rings and seconds lie between these; other formats' bytes read as numbers seldom do.
-SMALLEST, LARGEST = 1e-8, 1e7
+# Metres, reflectance, rings and seconds lie between these, as do simulated zeros such as 10 cos(pi / 2) = 6e-16; other
+# formats' bytes read as numbers seldom do.
+SMALLEST, LARGEST = 1e-18, 1e7
 QUANTILES: Final = np.linspace(0.05, 0.95, 19)
 
 
@@ -171,14 +172,17 @@ def _read_binary(path: Path, columns: Sequence[str] | None, dtype: str | None) -
         for number_type, count in product(types, counts)
         if len(content) % (count * number_type.itemsize) == 0
     ]
-    plausible = [table for table in tables if _looks_like_numbers(table)]
+    used: list[int] | slice = slice(None)
+    if columns:  # those that nothing reads may hold any numbers, such as times in nanoseconds
+        used = [index for index, name in enumerate(columns) if name in (*COORDINATES, *INTENSITY_NAMES)]
+    plausible = [table for table in tables if _looks_like_numbers(table[:, used])]
     if not plausible:
         raise ValueError(
             f"{path}: {len(content)} bytes are not rows of {len(columns) if columns else '4 to 6'}"
-            f" {dtype or 'float32 or float64'} numbers: the file is cut off, or its columns must be named"
-            " (columns=..., --columns)"
+            f" {dtype or 'float32 or float64'} numbers: the file is cut off, or has other columns: name them"
+            " all (columns=..., --columns)"
         )
-    table = max(plausible, key=_difference_of_columns)
+    table = max(plausible, key=lambda table: _difference_of_columns(table[:, used]))
     return dict(zip(columns or BINARY_COLUMNS[table.shape[1]], table.T, strict=True))
 
 

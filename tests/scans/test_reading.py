@@ -60,6 +60,34 @@ def test_columns_that_are_named_are_believed(tmp_path):
     np.testing.assert_array_equal(read, POINTS)
 
 
+@pytest.mark.parametrize("named_dtype", ["float64", None])
+@pytest.mark.parametrize("first", [1.7e9, 1.7e18], ids=["seconds", "nanoseconds"])
+def test_a_named_column_that_is_not_read_may_hold_any_numbers(first, named_dtype, tmp_path):
+    """Unix times are larger than other quantities of scans, and the file was said to be cut off."""
+    np.column_stack([POINTS, first + TIME]).astype(np.float64).tofile(tmp_path / "scan.bin")
+    read = read_scan(tmp_path / "scan.bin", columns=["x", "y", "z", "intensity", "time"], dtype=named_dtype)
+    np.testing.assert_array_equal(read, POINTS)
+
+
+def test_coordinates_and_intensities_of_named_columns_must_be_quantities(tmp_path):
+    np.column_stack([POINTS, 1.7e9 + TIME]).astype(np.float64).tofile(tmp_path / "scan.bin")
+    for columns in (["y", "z", "ring", "intensity", "x"], ["x", "y", "z", "ring", "intensity"]):
+        with pytest.raises(
+            ValueError, match="bytes are not rows of 5 float64 numbers: the file is cut off, or has other columns"
+        ):
+            read_scan(tmp_path / "scan.bin", columns=columns, dtype="float64")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_simulated_scans_have_coordinates_that_are_nearly_zero(dtype, tmp_path):
+    """With 360 directions, more than a thousandth of all numbers are the 6e-16 that cos(pi / 2) leaves."""
+    azimuth = np.repeat(np.radians(np.arange(360)), len(POINTS) // 360)
+    range_m = np.hypot(POINTS[:, 0], POINTS[:, 1])[: len(azimuth)]
+    around = np.column_stack([range_m * np.cos(azimuth), range_m * np.sin(azimuth), POINTS[: len(azimuth), 2:]])
+    around.astype(dtype).tofile(tmp_path / "scan.bin")
+    np.testing.assert_array_equal(read_scan(tmp_path / "scan.bin"), around.astype(np.float32))
+
+
 def write_pcd(path: Path, encoding: str) -> None:
     from pypcd4 import Encoding, PointCloud
 
