@@ -1,7 +1,9 @@
 """Reading one scan from the files that sensors, robots and annotation tools write."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from io import BufferedReader, BytesIO
 from itertools import product
 from pathlib import Path
 from typing import Final
@@ -236,13 +238,29 @@ def _read_npy(path: Path) -> dict[str, ndarray] | ndarray:
 def _read_pcd(path: Path) -> dict[str, ndarray]:
     from pypcd4.pypcd4 import PointCloud
 
-    with path.open("rb") as file:
-        if b"FIELDS" not in file.read(4096):
-            raise ValueError("there is no header")
-    cloud = PointCloud.from_path(path)
+    cloud = PointCloud.from_fileobj(BufferedReader(BytesIO(_as_pypcd4_takes(path.read_bytes()))))
     rows = np.atleast_1d(cloud.pc_data)  # of a text file with one point it is no row, but a record
     _check_count(cloud.points, len(rows))
     return {name.lower(): rows[name] for name in cloud.fields}
+
+
+def _as_pypcd4_takes(content: bytes) -> bytes:
+    """A PCD file without VERSION, with COUNT, and in text with single blanks.
+
+    pypcd4 refuses versions before 0.7, whose points are stored alike, and files without COUNT, which is optional: the
+    fields are single values then.
+    """
+    data = re.search(rb"^DATA[ \t]+(\w+).*\n?", content, re.MULTILINE)
+    header = re.sub(rb"^VERSION.*\n", b"", content[: data.start()], flags=re.MULTILINE) if data else b""
+    fields = re.search(rb"^FIELDS[ \t].*", header, re.MULTILINE)
+    if data is None or fields is None:
+        raise ValueError("there is no header")
+    if not re.search(rb"^COUNT[ \t]", header, re.MULTILINE):
+        header += b"COUNT" + b" 1" * (len(fields[0].split()) - 1) + b"\n"
+    body = content[data.end() :]
+    if data[1] == b"ascii":
+        body = b"\n".join(b" ".join(line.split()) for line in body.splitlines())
+    return header + data[0] + body
 
 
 def _read_ply(path: Path) -> dict[str, ndarray]:

@@ -73,7 +73,7 @@ def test_coordinates_and_intensities_of_named_columns_must_be_quantities(tmp_pat
     np.column_stack([POINTS, 1.7e9 + TIME]).astype(np.float64).tofile(tmp_path / "scan.bin")
     for columns in (["y", "z", "ring", "intensity", "x"], ["x", "y", "z", "ring", "intensity"]):
         with pytest.raises(
-            ValueError, match="bytes are not rows of 5 float64 numbers: the file is cut off, or has other columns"
+            ValueError, match="rows of 5 float64 numbers: the file is cut off, or has other columns: name"
         ):
             read_scan(tmp_path / "scan.bin", columns=columns, dtype="float64")
 
@@ -106,6 +106,32 @@ def write_ply(path: Path, text: bool) -> None:
 def test_pcd(encoding, tmp_path):
     write_pcd(tmp_path / "scan.pcd", encoding)
     np.testing.assert_allclose(read_scan(tmp_path / "scan.pcd"), POINTS, atol=1e-6)
+
+
+TEXT = [" ".join(f"{value:.9g}" for value in row) for row in POINTS.tolist()]
+PCD_BODIES = {
+    "binary": POINTS.tobytes(),
+    "blanks at the end": "".join(f"{row} \n" for row in TEXT).encode(),
+    "tabs": "".join(f"{row}\n" for row in TEXT).replace(" ", "\t").encode(),
+    "columns in line": "".join(f"  {row}\n" for row in TEXT).replace(" ", "  ").encode(),
+    "lines of Windows": "".join(f"{row}\t\r\n" for row in TEXT).encode(),
+}
+
+
+PCD_HEADERS = {
+    "of 0.7": "VERSION .7\n{}COUNT 1 1 1 1\nVIEWPOINT 0 0 0 1 0 0 0\n",
+    "of 0.5": "# .PCD v.5 - Point Cloud Data file format\nVERSION .5\n{}",
+    "without VERSION and COUNT": "{}VIEWPOINT 0 0 0 1 0 0 0\n",
+}
+
+
+@pytest.mark.parametrize("body", PCD_BODIES)
+@pytest.mark.parametrize("header", PCD_HEADERS)
+def test_pcd_in_every_form_that_the_format_allows(header, body, tmp_path):
+    fields = "FIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nWIDTH 4000\nHEIGHT 1\nPOINTS 4000\n"
+    text = f"{PCD_HEADERS[header].format(fields)}DATA {'binary' if body == 'binary' else 'ascii'}\n"
+    (tmp_path / "scan.pcd").write_bytes(text.encode() + PCD_BODIES[body])
+    np.testing.assert_array_equal(read_scan(tmp_path / "scan.pcd"), POINTS)
 
 
 @pytest.mark.parametrize("text", [True, False])
