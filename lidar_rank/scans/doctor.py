@@ -17,6 +17,9 @@ from lidar_rank.scans.ground import Ground, find_ground
 from lidar_rank.shapes import Float
 
 MEDIAN_RANGE_M: Final = (1.5, 60.0)  # KITTI: 4.0 to 14.3
+UNITS_M: Final = (1.0, 0.01, 0.001, 1000.0)
+MIN_ELEVATIONS_DEG: Final = 1.0  # from the lowest to the highest points; KITTI: 22
+UPSIDE_DOWN_M: Final = 0.2  # below the road, which may pass through the origin itself
 FAR_FROM_ORIGIN: Final = 10.0  # of the middle of the points, in their median distances from it; KITTI: below 1
 HEIGHT_TOLERANCE_M: Final = 0.55  # KITTI: 1.34 to 2.23 in a scan
 HEIGHT_TOLERANCE_OF_MANY_M: Final = 0.3  # of the median of five scans and more
@@ -161,20 +164,11 @@ def examine_scans(scans: Sequence[Scan], frame: SensorFrame | None = None, unit_
             )
         ]
     range_m = float(np.median([scan.median_range_m for scan in scans]))
-    if not MEDIAN_RANGE_M[0] < range_m < MEDIAN_RANGE_M[1]:
-        unread = range_m / unit_m
-        unit = min((1.0, 0.01, 0.001, 1000.0), key=lambda factor: abs(np.log(unread * factor / 10)))
-        return [
-            Finding(
-                f"the median distance of the points is {range_m:g} m",
-                "4 to 14 m",
-                f"the unit of length is another: --unit {unit:g} makes it {unread * unit:.1f} m",
-            )
-        ]
-    upright = _examine_up_axis(scans)
-    if upright:
-        return upright
+    alone = _examine_unit(range_m, unit_m) or _examine_elevations(scans) or _examine_up_axis(scans)
+    if alone:
+        return alone
     return [
+        *_examine_range(range_m),
         *_examine_height(scans, frame),
         *_examine_direction(scans, frame),
         *_examine_intensity(scans, frame),
@@ -183,11 +177,55 @@ def examine_scans(scans: Sequence[Scan], frame: SensorFrame | None = None, unit_
     ]
 
 
+def _examine_unit(range_m: float, unit_m: float) -> list[Finding]:
+    unread = range_m / unit_m
+    fitting = [unit for unit in UNITS_M if _is_usual(unread * unit)]
+    if _is_usual(range_m) or not fitting:
+        return []
+    unit = min(fitting, key=lambda unit: abs(np.log(unread * unit / 10)))
+    return [
+        Finding(
+            f"the median distance of the points is {range_m:g} m",
+            "4 to 14 m",
+            f"the unit of length is another: --unit {unit:g} makes it {unread * unit:.1f} m",
+        )
+    ]
+
+
+def _is_usual(range_m: float) -> bool:
+    return MEDIAN_RANGE_M[0] < range_m < MEDIAN_RANGE_M[1]
+
+
+def _examine_range(range_m: float) -> list[Finding]:
+    if _is_usual(range_m):
+        return []
+    return [
+        Finding(
+            f"the median distance of the points is {range_m:g} m, which no usual unit of length explains",
+            "4 to 14 m",
+            "networks know objects 5 to 50 m away in streets: train on scans of this kind",
+        )
+    ]
+
+
+def _examine_elevations(scans: Sequence[Scan]) -> list[Finding]:
+    low_deg, high_deg = np.median([scan.elevation_deg for scan in scans], axis=0)
+    if high_deg - low_deg > MIN_ELEVATIONS_DEG:
+        return []
+    return [
+        Finding(
+            f"the elevations of the points differ by {high_deg - low_deg:.1f} degrees, as those of a single beam",
+            "64 beams from -25 to 2 degrees",
+            "give scans of a sensor with several beams: objects have no height in these",
+        )
+    ]
+
+
 def _examine_up_axis(scans: Sequence[Scan]) -> list[Finding]:
     share = {up: np.median([ground.share if (ground := scan.ground[up]) else 0.0 for scan in scans]) for up in _UP}
     height_m = np.median([ground.height_m if (ground := scan.ground["z"]) else np.nan for scan in scans])
     other = max((up for up in _UP if up[-1] != "z"), key=lambda up: share[up])
-    upside_down = max(share["z"], share["-z"]) > share[other] and height_m < 0
+    upside_down = max(share["z"], share["-z"]) > share[other] and height_m < -UPSIDE_DOWN_M
     if not upside_down and share[other] <= max(share["z"], share["-z"]) + CLEARER:
         return []
     up = "-z" if upside_down else _pointing_up(other, scans)
@@ -229,11 +267,10 @@ def _examine_height(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
     tolerance_m = HEIGHT_TOLERANCE_OF_MANY_M if len(grounds) >= MANY else HEIGHT_TOLERANCE_M
     if abs(height_m - KITTI_HEIGHT_M) > tolerance_m:
         own_height_m = height_m + frame.height_m - KITTI_HEIGHT_M
-        findings.append(
-            Finding(
-                f"the sensor is {height_m:.2f} m above the road", f"{KITTI_HEIGHT_M} m", f"--height {own_height_m:.2f}"
-            )
-        )
+        # A vehicle's axes may begin on the road, and --height is above 0.
+        on_road = f"subtract {KITTI_HEIGHT_M - own_height_m:.2f} m from z and leave --height out"
+        remedy = f"--height {own_height_m:.2f}" if own_height_m >= 0.01 else on_road
+        findings.append(Finding(f"the sensor is {height_m:.2f} m above the road", f"{KITTI_HEIGHT_M} m", remedy))
     tilt_deg = float(np.median([ground.tilt_deg for ground in grounds]))
     if tilt_deg > MAX_TILT_DEG:
         findings.append(
@@ -261,15 +298,27 @@ def _examine_direction(scans: Sequence[Scan], frame: SensorFrame) -> list[Findin
 
 
 def _examine_intensity(scans: Sequence[Scan], frame: SensorFrame) -> list[Finding]:
-    _, median, high, highest = np.median([scan.intensity for scan in scans], axis=0)
+    low, median, high, highest = np.median([scan.intensity for scan in scans], axis=0).tolist()
     expected = "0 to 1, median 0.18 to 0.32"
-    if highest == 0:
-        return [Finding("every intensity is 0", expected, "if the file has intensities, name its columns: --columns")]
+    if low < -0.1 * abs(high):
+        return [
+            Finding(
+                f"intensities are negative: 1 % are below {low:.3g}, half below {median:.3g}",
+                expected,
+                "no scale mends that: bring decibels or signed numbers to 0 to 1 before the scan is read",
+            )
+        ]
+    if high == 0:
+        found = "every intensity is 0" if highest == 0 else "99 % of the intensities are 0"
+        return [Finding(found, expected, "if the file has other intensities, name its columns: --columns")]
     if highest > 1.5:
         # Sensors count in 8 or 16 bits, or in per cent.
-        scale = 1 / min(limit for limit in (100, 255, 4095, 65535, np.inf) if highest <= limit)
-        scale = (scale or 0.3 / median) * frame.intensity_scale
-        return [Finding(f"intensities reach {highest:g}", expected, f"--intensity-scale {scale:.3g}")]
+        limit = next((limit for limit in (100, 255, 4095, 65535) if highest <= limit), high / 0.6)
+        return [
+            Finding(
+                f"intensities reach {highest:g}", expected, f"--intensity-scale {frame.intensity_scale / limit:.3g}"
+            )
+        ]
     if high < 0.1:
         scale = 0.6 / high * frame.intensity_scale
         return [Finding(f"99 % of the intensities are below {high:.3g}", expected, f"--intensity-scale {scale:.3g}")]

@@ -42,7 +42,7 @@ def find_ground(points_m: Float[ndarray, "point columns"]) -> Ground | None:
         points_m: x, y, z, ... with z up.
 
     Returns:
-        The plane, or None if fewer than 10 cells of a square metre hold points.
+        The plane, or None if fewer than 10 cells of a square metre hold points, or all these points lie on a line.
     """
     range_m = np.hypot(points_m[:, 0], points_m[:, 1])
     near = points_m[(range_m > MIN_RANGE_M) & (range_m < MAX_RANGE_M), :3].astype(np.float64)
@@ -53,8 +53,10 @@ def find_ground(points_m: Float[ndarray, "point columns"]) -> Ground | None:
     weight = np.ones(len(low))
     plane = np.zeros(3)
     for _ in range(STEPS):
-        weighted = columns * weight[:, None]
-        plane = np.linalg.solve(weighted.T @ columns, weighted.T @ low[:, 2])
+        root = np.sqrt(weight)
+        plane, _, rank, _ = np.linalg.lstsq(columns * root[:, None], low[:, 2] * root, rcond=None)
+        if rank < 3:
+            return None
         weight = 1 / (1 + ((low[:, 2] - columns @ plane) / SOFTNESS_M) ** 2)
     slope = float(np.hypot(plane[0], plane[1]))
     distance = near[:, 2] - np.column_stack([near[:, :2], np.ones(len(near))]) @ plane

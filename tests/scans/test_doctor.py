@@ -89,6 +89,84 @@ def test_nothing_is_found_in_real_scans(kitti_root):
     assert examine_boxes(points, boxes) == []
 
 
+def test_a_scan_in_one_plane_is_that_of_a_single_beam(tmp_path, capsys):
+    """The doctor stopped with 'Singular matrix', without the name of the file."""
+    azimuth = np.linspace(-np.pi, np.pi, 20000)
+    range_m = 8 + 3 * np.sin(3 * azimuth)
+    flat = np.column_stack([range_m * np.cos(azimuth), range_m * np.sin(azimuth), 0 * azimuth, 0 * azimuth + 0.3])
+    np.save(tmp_path / "scan.npy", flat.astype(np.float32))
+    assert main(["doctor", str(tmp_path / "scan.npy")]) == 0
+    said = capsys.readouterr().out
+    assert "! the elevations of the points differ by 0.0 degrees, as those of a single beam" in said
+    assert said.count("!") == 1
+
+
+@pytest.mark.parametrize("y", [0, -1.73])
+def test_points_on_a_line_have_no_ground(y):
+    x, z = np.random.default_rng(0).uniform(-12, 12, (2, 5000))
+    assert find_ground(np.column_stack([x, np.full(5000, y), z])) is None
+
+
+@pytest.mark.parametrize("scale", [0.1, 10])
+def test_a_distance_that_no_unit_explains_is_said_beside_the_rest(scale, frames):
+    """The remedy was the unit that was used already, and nothing else was said."""
+    points = frames[0][0] * np.float32([scale, scale, scale, 255])
+    said = findings([points])
+    range_m = np.median(np.hypot(points[:, 0], points[:, 1]))
+    assert said[0].startswith(f"the median distance of the points is {range_m:g} m, which no usual unit of length")
+    assert any("--intensity-scale 0.00392" in finding for finding in said)
+    assert not any("--unit" in finding for finding in said)
+
+
+def test_a_road_through_the_origin_is_no_sensor_upside_down(frames):
+    """Axes of a vehicle may begin on the road; --height 0.00, which the doctor named otherwise, is refused."""
+    height_m = measure_scan(frames[0][0]).ground["z"].height_m
+    for above_origin_m in (0.05, -0.004):
+        points = frames[0][0] + np.float32([0, 0, height_m + above_origin_m, 0])
+        (said,) = findings([points])
+        metres = float(re.search(r"subtract ([0-9.]+) m from z and leave --height out", said)[1])
+        assert metres == pytest.approx(1.73 + above_origin_m, abs=0.006)
+        assert findings([points - np.float32([0, 0, metres, 0])]) == []
+
+
+def decibels(intensity: np.ndarray) -> np.ndarray:
+    return 20 * np.log10(np.maximum(intensity, 1e-3))
+
+
+def few(intensity: np.ndarray) -> np.ndarray:
+    return np.where(np.arange(len(intensity)) % 150 == 0, intensity, 0)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (decibels, "intensities are negative: 1 % are below -"),
+        (lambda intensity: intensity * 200 - 100, "intensities are negative: 1 % are below -"),
+        (lambda intensity: -intensity, "intensities are negative: 1 % are below -"),
+        (few, "99 % of the intensities are 0"),
+        (lambda intensity: few(intensity) * 1e6, "99 % of the intensities are 0"),
+    ],
+)
+def test_intensities_that_no_scale_mends_are_said_without_one(change, problem, frames):
+    """A scale that was infinite or negative was named, and numpy warned."""
+    points = frames[0][0].copy()
+    points[:, 3] = change(points[:, 3])
+    (said,) = findings([points])
+    assert said.startswith(problem)
+    assert "--intensity-scale" not in said
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_scale_is_found_where_most_intensities_are_zero(frames):
+    points = frames[0][0].copy()
+    points[::2, 3] = 0
+    points[1::4, 3] = 0
+    (said,) = findings([points * np.float32([1, 1, 1, 1e6])])
+    scale = float(re.search(r"--intensity-scale ([0-9.e-]+)", said)[1])
+    assert findings([points * np.float32([1, 1, 1, 1e6 * scale])]) == []
+
+
 LABEL_FAULTS: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
     "z of the centre": (lambda boxes: boxes + 0.5 * boxes[:, 5:6] * np.eye(7)[2], "z is the centre"),
     "swapped sizes": (lambda boxes: boxes[:, [0, 1, 2, 4, 3, 5, 6]], "length and width are swapped"),
