@@ -143,7 +143,8 @@ def _introduction(study: Study, runs: Sequence["Run"], tuning: Sequence["Run"], 
 {study.text}
 
 Differences are those to the first row of the detector: each seed of a row is compared with the same seed of the first.
-Their 95 % intervals cover the choice of seeds, by Student's distribution{frames}; one or two seeds have none.
+Their 95 % intervals cover the choice of seeds, by Student's distribution{frames};
+one or two seeds have none.
 Of five seeds the width of an interval is itself uncertain: a row with a narrow one is no surer than others. Seed 0
 of a row with trials is the run that its settings were chosen by.
 

@@ -150,7 +150,11 @@ def check_fits(model: torch.nn.Module, saved: Mapping[str, object], name: str, *
     Raises:
         ValueError: a weight is missing, has another shape, or belongs to a part that the model lacks.
     """
-    wanted = {key: value for key, value in model.state_dict().items() if not _only_trains(key)}
+    wanted = {
+        key: value
+        for key, value in model.state_dict().items()
+        if ".loss_" not in key and (trains or not _only_trains(key))
+    }
     missing = [key for key in wanted if key not in saved]
     reshaped = [key for key in wanted if key in saved and not _same_shape(saved[key], wanted[key])]
     unknown = [] if trains else [key for key in saved if key not in wanted and not _only_trains(key)]

@@ -105,15 +105,16 @@ def _check_option(key: str, cfg: Config, variables: Sequence[str]) -> None:
 
 def _check_rate(options: dict, cfg: Config) -> None:
     """Refuse a learning rate that the schedule would replace with its own."""
-    schedulers = cfg.get("param_scheduler") or []
-    one_cycle = [index for index, schedule in enumerate(schedulers) if schedule.get("type") == "OneCycleLR"]
-    rate = "optim_wrapper.optimizer.lr"
-    if rate in options and one_cycle and not any(key.startswith("param_scheduler") for key in options):
-        peak = f"param_scheduler.{one_cycle[0]}.eta_max"
-        raise ValueError(
-            f"--cfg-options {rate}= has no effect: OneCycleLR sets the rate. Set its highest one, {peak}, which is"
-            f" {schedulers[one_cycle[0]].eta_max}"
-        )
+    rate, schedules = "optim_wrapper.optimizer.lr", cfg.get("param_scheduler") or []
+    if rate not in options or any(key.startswith("param_scheduler") for key in options):
+        return
+    named = {"": schedules} if isinstance(schedules, dict) else {f".{i}": one for i, one in enumerate(schedules)}
+    for place, schedule in named.items():
+        if schedule.get("type") == "OneCycleLR":
+            raise ValueError(
+                f"--cfg-options {rate}= has no effect: OneCycleLR sets the rate. Set its highest one,"
+                f" param_scheduler{place}.eta_max, which is {schedule.eta_max}"
+            )
 
 
 def training_settings(checkpoint: Path, cfg: Config) -> dict[str, str]:

@@ -66,7 +66,7 @@ def watch_next_step(model: nn.Module, measure: Callable[[Step], None]) -> None:
 
 def _as_head_sees(model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
     """The samples with their objects as the dense head takes them: to region proposals all are of one class."""
-    if getattr(model, "rpn_head", None) is None:
+    if getattr(model, "rpn_head", None) is None or "gt_instances" not in samples[0]:
         return samples
     samples = copy.deepcopy(samples)
     for sample in samples:

@@ -7,7 +7,7 @@ import torch
 from mmengine.config import Config
 
 from lidar_rank.mm import running
-from lidar_rank.mm.checkpoints import check_checkpoints, check_is_whole
+from lidar_rank.mm.checkpoints import check_checkpoints, check_fits, check_is_whole
 from tests.damage import check_reader
 
 WEIGHT = torch.arange(12.0)
@@ -80,3 +80,21 @@ def test_commands_stop_before_the_model_is_built(small_config, path, tmp_path):
     (tmp_path / "last_checkpoint").write_text(str(path))
     with pytest.raises(ValueError, match=r"epoch_3\.pth is damaged"):
         running.train(small_config, work_dir=str(tmp_path), resume=True)
+
+
+class Parts(torch.nn.Module):
+    """A detector with an auxiliary network, or without."""
+
+    def __init__(self, *, auxiliary: bool) -> None:
+        super().__init__()
+        self.backbone = torch.nn.Linear(2, 2)
+        self.auxiliary = torch.nn.Linear(2, 2) if auxiliary else None
+
+
+def test_a_test_needs_no_auxiliary_network_and_a_training_does():
+    whole, without = (Parts(auxiliary=auxiliary).state_dict() for auxiliary in (True, False))
+    check_fits(Parts(auxiliary=True), without, "a.pth")
+    check_fits(Parts(auxiliary=False), whole, "a.pth")
+    check_fits(Parts(auxiliary=False), whole, "a.pth", trains=True)
+    with pytest.raises(ValueError, match=r"2 of 4 tensors are missing, .*; auxiliary\.weight needs shape \(2, 2\)"):
+        check_fits(Parts(auxiliary=True), without, "a.pth", trains=True)

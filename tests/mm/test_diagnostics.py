@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.structures import DetDataSample
+from mmdet3d.structures import Det3DDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
@@ -19,6 +20,7 @@ from lidar_rank.mm.configs import load_config
 from lidar_rank.mm.diagnostics import (
     DiagnosticsHook,
     Step,
+    _as_head_sees,
     feature_gradients,
     format_gradients,
     gradient_norms,
@@ -149,6 +151,12 @@ def test_region_proposals_know_one_class(tmp_path, monkeypatch):
     )
     rows = rows_of_hook(tmp_path / "w")
     assert all(0 < row["reversed_pairs_percent/F-B"] < 100 for row in rows), "each image has objects"
+
+
+def test_proposals_in_scans_are_left_as_they_are():
+    """Two-stage detectors of mmdet3d have an rpn_head and no objects in images."""
+    samples = [Det3DDataSample(gt_instances_3d=InstanceData(labels_3d=torch.tensor([2])))]
+    assert _as_head_sees(torch.nn.ModuleDict({"rpn_head": torch.nn.Identity()}), samples) is samples
 
 
 def step_of(scores: list[float], labels: list[int], iou: list[float]) -> Step:

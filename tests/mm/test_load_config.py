@@ -82,6 +82,16 @@ def test_an_option_that_would_change_nothing_is_refused(option, message):
         load_config(str(CONFIGS / "second" / "second_kitti-car_tiny.py"), options={option: 1})
 
 
+def test_a_schedule_may_be_one_and_replace_the_rate_all_the_same(tmp_path):
+    one = 'param_scheduler = dict(_delete_=True, type="{}", eta_max=0.1, total_steps=3)'
+    rate = {"optim_wrapper.optimizer.lr": 1e-3}
+    other = write(tmp_path, one.format("CosineAnnealingLR"))
+    assert load_config(other, options=rate).optim_wrapper.optimizer.lr == 1e-3
+    cycle = write(tmp_path, one.format("OneCycleLR"))
+    with pytest.raises(ValueError, match=r"param_scheduler\.eta_max, which is 0\.1"):
+        load_config(cycle, options=rate)
+
+
 def test_options_may_set_what_a_config_leaves_out():
     options = {"randomness.seed": 3, "sync_bn": 1, "model.test_cfg.nms_thr_far": 0.2, "model.new.part": 4}
     cfg = load_config(str(CONFIGS / "second" / "second_kitti-car_tiny.py"), options=options)

@@ -52,10 +52,10 @@ class PerImageHead:
         super().__init__(*args, loss_cls=_SIGMOID_SCORES, **kwargs)
         self.init_cfg["override"]["bias_prob"] = prior_prob
         self.loss_cls = MODELS.build(loss_cls)
-        if self.train_cfg and self.train_cfg.get("pos_weight", -1) != -1:
+        pos_weight = (self.train_cfg or {}).get("pos_weight", -1)
+        if pos_weight > 0 and pos_weight != 1:  # mmdet takes 0 and less for 1
             raise ValueError(
-                "train_cfg.pos_weight must be -1: losses of scope lidar_rank take no weights, got"
-                f" {self.train_cfg['pos_weight']}"
+                f"train_cfg.pos_weight must be -1: losses of scope lidar_rank take no weights, got {pos_weight}"
             )
 
     def loss_by_feat(

@@ -393,3 +393,12 @@ def test_bad_objects_are_one_clear_error(kind):
             losses(head, SCENE[0], objects(BOX_A, box))
     with pytest.raises(ValueError, match=r"some\.jpg: each label .* one of the head's 3 classes.*; label 3 is not"):
         losses(head, SCENE[0], objects(BOX_A, labels=[3]))
+
+
+def test_a_weight_of_positives_is_refused_unless_it_is_that_of_the_others():
+    for pos_weight in (-1, 0, 1):
+        build(
+            "Retina", loss_cls=FOCAL, loss_bbox=SMOOTH_L1, train_cfg={**RETINA["train_cfg"], "pos_weight": pos_weight}
+        )
+    with pytest.raises(ValueError, match=r"train_cfg\.pos_weight must be -1: .*, got 2\.0"):
+        build("Retina", loss_cls=FOCAL, loss_bbox=SMOOTH_L1, train_cfg={**RETINA["train_cfg"], "pos_weight": 2.0})
