@@ -44,6 +44,7 @@ PLACEHOLDERS = {
     "CHECKPOINT": "epoch_40.pth",
     "MODEL": "second-car",
     "PART": "shapes",
+    "LOSS": "dr",
     "SCANS": "data/simulated",
     "SEED": "0",
     "my_config.py": "second_kitti-car_small",
