@@ -78,6 +78,7 @@ def on_rank(rank: int, folder: str) -> None:
         module = DistributedDataParallel(ClassificationLoss(config, scans), find_unused_parameters=True)
         module(scans[rank : rank + 1]).backward()
         torch.save(gradients(module.module), f"{folder}/{name}_{rank}.pt")
+        del module  # which can wait without end for a group that was destroyed before it
     distributed.destroy_process_group()
 
 
