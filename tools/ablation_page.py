@@ -231,12 +231,14 @@ def _certain(gaps: dict[str, ndarray], family_of: Callable[[str], str]) -> set[s
     """
     families: dict[str, dict[str, float]] = {}
     for name, of_seeds in gaps.items():
-        if np.ptp(of_seeds) > 1e-9:  # not so of NaN, nor of a measure in steps that all seeds share
-            families.setdefault(family_of(name), {})[name] = float(ttest_1samp(of_seeds, 0).pvalue)
+        if not np.isnan(of_seeds).any():
+            # A measure that moves in steps may be the same for all seeds, and then says nothing of their spread.
+            p_value = float(ttest_1samp(of_seeds, 0).pvalue) if np.ptp(of_seeds) > 1e-9 else 1.0
+            families.setdefault(family_of(name), {})[name] = p_value
     found = set()
     for values in families.values():
         for rank, name in enumerate(sorted(values, key=values.__getitem__)):
-            if not values[name] * (len(values) - rank) <= 0.05:
+            if values[name] * (len(values) - rank) > 0.05:
                 break
             found.add(name)
     return found

@@ -385,11 +385,11 @@ def _how_to_give_data(cfg: Config, dataset: dict) -> str:
             f"The root has no such frames: list some in {frames}, then run 'lidar-rank create-data {shlex.quote(root)}'"
             " again ('lidar-rank import' holds frames back with --val)"
         )
-    if dataset["ann_file"].endswith(".pkl") and not Path(root).is_dir():
-        return (
-            f"There is no folder {root}: put KITTI there, or make scans with 'lidar-rank simulate {shlex.quote(root)}',"
-            f" then run 'lidar-rank create-data {shlex.quote(root)}'; or {other_root}"
-        )
-    if dataset["ann_file"].endswith(".pkl"):
+    if not dataset["ann_file"].endswith(".pkl"):
+        return f"{other_root[0].upper()}{other_root[1:]}"
+    if Path(root).is_dir():
         return f"Prepare the data set with 'lidar-rank create-data {shlex.quote(root)}', or {other_root}"
-    return f"{other_root[0].upper()}{other_root[1:]}"
+    return (
+        f"There is no folder {root}: put KITTI there, or make scans with 'lidar-rank simulate {shlex.quote(root)}',"
+        f" then run 'lidar-rank create-data {shlex.quote(root)}'; or {other_root}"
+    )
