@@ -13,12 +13,13 @@ from functools import partial
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing, nn
+from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from lidar_rank import losses
 from tests.losses.problems import Problem, make_boxes, make_problem
 from tests.losses.table import CLASSIFICATION, LOCALIZATION
+from tests.ranks import run_ranks
 
 RANKS = 2
 LIMIT = datetime.timedelta(seconds=60)  # a rank that waits in vain fails
@@ -137,7 +138,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[dict, dict]]:
         pytest.skip("torch was built without gloo")
     folder = tmp_path_factory.mktemp("ranks")
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    multiprocessing.spawn(work, (str(folder),), nprocs=RANKS)
+    run_ranks(work, folder, RANKS)
     return [torch.load(folder / f"{rank}.pt") for rank in range(RANKS)]
 
 

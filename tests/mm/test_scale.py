@@ -10,11 +10,12 @@ from mmdet3d.registry import MODELS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
-from torch import distributed, multiprocessing, nn
+from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import lidar_rank.mm  # noqa: F401 - a spawned process registers all that configs name
 from lidar_rank.losses import BlendLoss
+from tests.ranks import run_ranks
 
 from .conftest import CONFIGS
 from .test_configs import tiny
@@ -87,7 +88,7 @@ def test_two_processes_learn_what_one_learns_from_the_joined_batch(simulated_roo
     problems = {name: load(name) for name in PER_IMAGE}
     for name, problem in problems.items():
         torch.save(problem, tmp_path / f"{name}.pt")
-    multiprocessing.spawn(on_rank, (str(tmp_path),), nprocs=2)
+    run_ranks(on_rank, tmp_path)
     for name, (config, scans) in problems.items():
         whole = ClassificationLoss(config, scans)
         whole(scans).backward()
