@@ -22,14 +22,13 @@ shows and no row is trained or tested on. The trial with the highest mean score 
 
 import argparse
 import json
-import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import mean
@@ -40,6 +39,7 @@ from filelock import FileLock, Timeout
 sys.path.insert(0, str(Path(__file__).parents[1]))  # a script finds its neighbours
 
 from lidar_rank.kitti.files import write_atomically
+from lidar_rank.processes import process_pool
 from tools import ablation_record as record
 from tools.ablation_page import resampled_coco_ap, resampled_scores, write_page
 from tools.ablation_table import DataSet, Row, Study, config_digest, options_as_words, read_studies, root_of
@@ -302,7 +302,7 @@ def _executor(options: argparse.Namespace) -> Any:
     """What runs functions elsewhere: processes on this computer, or jobs of Slurm."""
     os.environ.update(OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")  # one thread a run is fastest in all
     if options.slurm is None:
-        return ProcessPoolExecutor(options.jobs, mp_context=multiprocessing.get_context("spawn"))
+        return process_pool(options.jobs)
     import submitit  # on clusters only
 
     executor = submitit.AutoExecutor(folder=options.out / "slurm")
@@ -450,4 +450,7 @@ def _analyze(run: Run, study: Study, data: DataSet, roots: dict[str, Path], opti
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,11 +1,9 @@
 """Write a KITTI-format data set of simulated scans."""
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +14,7 @@ from tqdm import tqdm
 
 from lidar_rank.kitti.calibration import read_calibration
 from lidar_rank.kitti.files import write_atomically
+from lidar_rank.processes import process_pool
 from lidar_rank.simulation.beams import FULL_TURN_DEG, camera_window_deg
 from lidar_rank.simulation.camera import KITTI_CALIBRATION
 from lidar_rank.simulation.frame import write_frame
@@ -174,9 +173,7 @@ def _write_frames(work: Callable[[int], None], frames: Sequence[int], jobs: int)
                 work(index)
                 progress.update()
             return
-        # A forked process would copy locks that are held by threads of libraries in this process.
-        spawn = multiprocessing.get_context("spawn")
-        with _one_thread_each(), ProcessPoolExecutor(min(jobs, len(frames) or 1), spawn) as pool:
+        with _one_thread_each(), process_pool(min(jobs, len(frames) or 1)) as pool:
             try:
                 for _ in pool.map(work, frames, chunksize=4):
                     progress.update()
