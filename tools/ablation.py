@@ -4,7 +4,7 @@
     python tools/ablation.py 3d                         # the runs that the page shows, each with what tuning chose
     python tools/ablation.py 3d --rows second/focal second/dr --jobs 4
     python tools/ablation.py 2d --data bccd=/disk/BCCD  # where a data set lies
-    python tools/ablation.py 3d --slurm partition=cpu timeout_min=60  # one Slurm job for each run
+    python tools/ablation.py 3d --slurm partition=cpu time=60  # one Slurm job for each run, of at most 60 minutes
     python tools/ablation.py 2d --report                # write the page from the runs that are done
 
 tools/ablation.toml says what a study is. A run is one ``lidar-rank train`` in a folder of its own, which keeps the
@@ -139,7 +139,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--jobs", type=int, default=os.cpu_count(), metavar="N", help="runs side by side (default cores)"
     )
     parser.add_argument(
-        "--slurm", nargs="*", metavar="KEY=VALUE", help="a Slurm job for each run, with settings of submitit"
+        "--slurm",
+        nargs="*",
+        metavar="KEY=VALUE",
+        help="a Slurm job for each run, with these settings of sbatch (needs pip install submitit)",
     )
     parser.add_argument("--report", action="store_true", help="only write the page")
     options = parser.parse_args(arguments)
@@ -305,9 +308,11 @@ def _executor(options: argparse.Namespace) -> Any:
         return process_pool(options.jobs)
     import submitit  # on clusters only
 
-    executor = submitit.AutoExecutor(folder=options.out / "slurm")
+    executor = submitit.SlurmExecutor(folder=options.out / "slurm")
     settings = dict(word.partition("=")[::2] for word in options.slurm)
     executor.update_parameters(**{key: int(value) if value.isdigit() else value for key, value in settings.items()})
+    # A job starts in the current folder, and imports what is in the one above this script's.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return _Batch(executor)
 
 
@@ -325,7 +330,7 @@ class _Batch:
 
 
 def _finished(started: Iterable[Any]) -> Iterator[Any]:
-    """Futures as they are done; jobs of submitit are asked every ten seconds."""
+    """Futures as they are done; jobs of submitit are asked every second."""
     waiting = list(started)
     if all(isinstance(future, Future) for future in waiting):
         yield from as_completed(waiting)
@@ -335,7 +340,7 @@ def _finished(started: Iterable[Any]) -> Iterator[Any]:
         yield from done
         waiting = [job for job in waiting if job not in done]
         if waiting and not done:
-            time.sleep(10)
+            time.sleep(1)
 
 
 def _do(run: Run, study: Study, roots: dict[str, Path]) -> None:
