@@ -9,6 +9,6 @@ test_dataloader = val_dataloader
 val_evaluator = dict(ann_file="kitti_infos_train.pkl")
 test_evaluator = val_evaluator
 
-epochs = 20
+epochs = 30
 param_scheduler = [dict(_base_.one_cycle, total_steps=epochs)]
 train_cfg = dict(max_epochs=epochs, val_interval=10)

@@ -47,7 +47,7 @@ def python() -> Path:
     folder = CACHE / f"mmcv-{version('mmcv-lite')}-torch-{torch.__version__}-python-{sysconfig.get_python_version()}"
     python = folder / "bin" / "python"
     if not has_compiled(python):
-        run(Path(sys.executable), "-m", "venv", "--clear", str(folder))
+        run(Path(sys.executable), "-m", "venv", "--clear", "--without-pip", str(folder))  # this Python's pip builds
         packages = next(folder.glob("lib/python*/site-packages"))
         (packages / "everything_else.pth").write_text(sysconfig.get_paths()["purelib"])
         build = ["--no-deps", "--no-build-isolation", "--no-cache-dir", "--no-binary", "mmcv"]
