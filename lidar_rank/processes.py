@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 @contextmanager
 def process_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose processes, and what they run, end when this process does, also when it is interrupted or killed."""
+    """A pool whose processes, and what they run, end when its block fails or this process is interrupted or killed."""
     others = set(multiprocessing.active_children())
     # A forked process would copy locks that are held by threads of libraries in this process.
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), _end_with_parent) as pool:
         try:
             yield pool
-        except KeyboardInterrupt:
+        except BaseException:
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()  # the pool would wait for its work
             raise

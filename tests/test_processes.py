@@ -4,9 +4,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
+
+from lidar_rank.processes import process_pool
 
 POOL = """
 import subprocess
@@ -33,3 +37,16 @@ def test_work_ends_with_the_process_that_asked_for_it(number, tmp_path):
         rest, _ = process.communicate(timeout=60)  # until nobody is there who could write to it
     assert rest == ""
     assert process.returncode == -number
+
+
+def test_work_ends_when_the_block_fails():
+    begun = []
+
+    def fail() -> None:
+        with process_pool(1) as pool:
+            begun.append(pool.submit(time.sleep, 30))
+            raise ValueError("no page")
+
+    with pytest.raises(ValueError, match="no page"):
+        fail()
+    assert isinstance(begun[0].exception(), BrokenProcessPool)

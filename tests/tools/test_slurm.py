@@ -55,8 +55,8 @@ def test_a_job_for_each_run_does_it_and_tells_what_failed(slurm, tmp_path, monke
     assert "loss_weight must be >= 0" in failed
     assert len(shown) == 2
     assert [(run.folder / "threads").read_text() for run in runs] == ["1", "1"]
-    for script in tmp_path.glob("*.sh"):
-        assert {"#SBATCH --partition=cpu", "#SBATCH --time=60"} <= set(script.read_text().splitlines())
+    scripts = [path.read_text().splitlines() for path in tmp_path.glob("*.sh")]
+    assert [{"#SBATCH --partition=cpu", "#SBATCH --time=60"} <= set(lines) for lines in scripts] == [True, True]
 
 
 def test_without_slurm_nothing_is_started(slurm, tmp_path):
